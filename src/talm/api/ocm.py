@@ -1,0 +1,127 @@
+"""The hub's foreign objects, as far as they are read.  Everything is optional: see
+`upstream-operator` habits such as views whose result is as little as `{status: {active: 1}}`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .meta import Condition, ObjectMeta, Wire
+
+
+class ConditionedStatus(Wire, frozen=True, kw_only=True):
+    conditions: tuple[Condition, ...] | None = None
+
+
+class ClusterClaim(Wire, frozen=True, kw_only=True):
+    name: str = ""
+    value: str = ""
+
+
+class ManagedClusterStatus(Wire, frozen=True, kw_only=True):
+    conditions: tuple[Condition, ...] | None = None
+    cluster_claims: tuple[ClusterClaim, ...] | None = None
+
+
+class ManagedCluster(Wire, frozen=True, kw_only=True):
+    metadata: ObjectMeta = ObjectMeta()
+    status: ManagedClusterStatus | None = None
+
+
+class ViewScope(Wire, frozen=True, kw_only=True):
+    resource: str = ""
+    name: str = ""
+    namespace: str = ""
+    update_interval_seconds: int = 0
+
+
+class ViewSpec(Wire, frozen=True, kw_only=True):
+    scope: ViewScope = ViewScope()
+
+
+class JobStatus(Wire, frozen=True, kw_only=True):
+    active: int | None = None
+    ready: int | None = None
+    succeeded: int | None = None
+    failed: int | None = None
+    terminating: int | None = None
+    conditions: tuple[Condition, ...] | None = None
+
+
+class ViewedObject(Wire, frozen=True, kw_only=True):
+    """`status.result` of a view: whatever object was asked for, read leniently."""
+
+    metadata: ObjectMeta = ObjectMeta()
+    data: dict[str, str] | None = None  # ConfigMap
+    status: JobStatus | None = None  # Job, Namespace (conditions)
+
+
+class ViewStatus(Wire, frozen=True, kw_only=True):
+    conditions: tuple[Condition, ...] | None = None
+    result: ViewedObject | None = None
+
+
+class ManagedClusterView(Wire, frozen=True, kw_only=True):
+    metadata: ObjectMeta = ObjectMeta()
+    spec: ViewSpec = ViewSpec()
+    status: ViewStatus | None = None
+
+
+class ManagedClusterAction(Wire, frozen=True, kw_only=True):
+    """The action's own `spec` is not kept: it is found again by name and run label."""
+
+    metadata: ObjectMeta = ObjectMeta()
+    status: ConditionedStatus | None = None
+
+
+class ClusterCompliance(Wire, frozen=True, kw_only=True):
+    clustername: str = ""
+    compliant: str = ""
+
+
+class RootPolicyStatus(Wire, frozen=True, kw_only=True):
+    compliant: str = ""
+    status: tuple[ClusterCompliance, ...] | None = None
+
+
+class PolicySpec(Wire, frozen=True, kw_only=True):
+    disabled: bool = False
+    remediation_action: str = ""
+    policy_templates: tuple[dict[str, Any], ...] | None = None
+    dependencies: tuple[dict[str, Any], ...] | None = None
+
+
+class Policy(Wire, frozen=True, kw_only=True):
+    """A root policy: templates and the compliance of every cluster."""
+
+    metadata: ObjectMeta = ObjectMeta()
+    spec: PolicySpec = PolicySpec()
+    status: RootPolicyStatus | None = None
+
+
+class ChildPolicy(Wire, frozen=True, kw_only=True):
+    """A replicated policy in a cluster's namespace: only that it is there."""
+
+    metadata: ObjectMeta = ObjectMeta()
+
+
+class PlacementStatus(Wire, frozen=True, kw_only=True):
+    conditions: tuple[Condition, ...] | None = None
+
+
+class Placement(Wire, frozen=True, kw_only=True):
+    metadata: ObjectMeta = ObjectMeta()
+    spec: dict[str, Any] | None = None
+    status: PlacementStatus | None = None
+
+
+class PlacementBinding(Wire, frozen=True, kw_only=True):
+    metadata: ObjectMeta = ObjectMeta()
+    bindingOverrides: dict[str, Any] | None = None  # noqa: N815 (kept as on the wire)
+    placementRef: dict[str, Any] | None = None  # noqa: N815
+    subjects: tuple[dict[str, Any], ...] | None = None
+    subFilter: str = ""  # noqa: N815
+
+
+class ConfigMap(Wire, frozen=True, kw_only=True):
+    metadata: ObjectMeta = ObjectMeta()
+    data: dict[str, str] | None = None

@@ -1,0 +1,259 @@
+"""What the core is given and what it gives back: plain frozen values.
+
+    Snapshot ──decide──► Decision ──(shell carries the effects out)──► Outcomes ──settle──► Settled
+
+`now` is a value.  Nothing here does I/O, and nothing here is changed after it was built.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from talm.api.cgu import CguStatus, ClusterGroupUpgrade, PolicyRef
+from talm.api.precaching import PreCachingConfig
+from talm.api.words import Phase
+
+Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class Vocabulary(enum.StrEnum):
+    """Which conditions are written: the manual's, the existing operator's current ones, or both."""
+
+    ALL = "all"
+    MANUAL = "manual"
+    CURRENT = "current"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The operator's settings as far as they decide anything."""
+
+    vocabulary: Vocabulary = Vocabulary.ALL
+    setup_deadline: dt.timedelta = dt.timedelta(minutes=30)
+    unavailable_grace: dt.timedelta = dt.timedelta(minutes=10)
+    allowed_workload_images: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A ManagedCluster: `available` is its availability condition; without one it counts as True.
+
+    `since` is that condition's lastTransitionTime (None: there is no condition).
+    """
+
+    name: str
+    labels: Mapping[str, str] = NOTHING
+    available: bool = True
+    since: dt.datetime | None = None
+
+
+class Fact(enum.Enum):
+    """What one look at a cluster can tell; a transport maps its own objects to these.
+
+    "Our" means of the run that asks.  Facts are about the spoke *as far as the hub has been told*.
+    """
+
+    UNASKED = enum.auto()  # nothing on the hub asks about this cluster
+    UNANSWERED = enum.auto()  # asked; no usable answer yet
+    STALE = enum.auto()  # answered, but before something that must have changed the answer
+    LEFTOVERS = enum.auto()  # the namespace is there and its deletion is under way
+    LEFTOVERS_KEPT = enum.auto()  # the namespace is there and its deletion failed or got lost
+    CLEAN = enum.auto()  # the namespace is gone; nothing has been set up
+    SETTING_UP = enum.auto()  # prerequisites or Job asked for, not yet seen
+    SETUP_LOST = enum.auto()  # something asked for failed or got lost; due for another try
+    JOB_UNASKED = enum.auto()  # set up, and nothing on the hub asks about the Job
+    JOB_MISSING = enum.auto()  # prerequisites are there, the Job is not and nobody creates it
+    JOB_PENDING = enum.auto()  # the Job is there, neither active nor ended
+    JOB_ACTIVE = enum.auto()
+    JOB_SUCCEEDED = enum.auto()
+    JOB_DEADLINE = enum.auto()
+    JOB_FAILED = enum.auto()
+    JOB_OTHER = enum.auto()  # the Job is of another run
+
+
+class Effect(enum.Enum):
+    """What a transport is asked to do on one cluster; each is idempotent."""
+
+    CLEAN_UP = enum.auto()  # drop the hub objects of earlier runs, delete the namespace, ask for it
+    ASK = enum.auto()  # renew the questions whose answer is stale
+    REMOVE_AGAIN = enum.auto()  # repeat a deletion that failed or got lost
+    PREPARE = enum.auto()  # create what the Job needs (and the Job, where the profile says so)
+    ASK_JOB = enum.auto()  # ask about the Job
+    START_JOB = enum.auto()  # create the Job
+    DROP_SETUP = enum.auto()  # drop the questions that only the setup needed
+    REMOVE = enum.auto()  # drop everything of ours: questions here, namespace there
+    WITHDRAW = enum.auto()  # take back what has not been carried out yet: no late start
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One cluster as its transport sees it.
+
+    `note` says in a sentence what is seen (an agent's error text included); `recheck` is when
+    looking again may tell more although nothing was heard; `progress` is the workload's record.
+    """
+
+    fact: Fact
+    note: str = ""
+    recheck: dt.timedelta | None = None
+    progress: Mapping[str, str] = NOTHING
+
+
+UNSEEN: Final = Sight(Fact.UNASKED)
+
+
+@dataclass(frozen=True, slots=True)
+class RootPolicy:
+    """A managed policy as found on the hub.
+
+    `objects` are the objects of its templates with `mustnothave` already dropped; `broken` says why
+    they could not be read ("" when they could).  `compliance` maps cluster -> `compliant` word ("" is
+    unknown); a cluster that is absent is not matched by the policy.
+    """
+
+    namespace: str
+    name: str
+    enforce: bool = False
+    compliance: Mapping[str, str] = NOTHING
+    objects: tuple[Mapping[str, Json], ...] = ()
+    broken: str = ""
+    carries_status: bool = False
+    depends_on: tuple[str, ...] = ()
+
+    @property
+    def ref(self) -> PolicyRef:
+        return PolicyRef(name=self.name, namespace=self.namespace)
+
+
+@dataclass(frozen=True, slots=True)
+class GraphQuery:
+    """A question to an update graph."""
+
+    upstream: str
+    channel: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class GraphAnswer:
+    """`image` or `error`, never both; neither while the first answer is awaited."""
+
+    image: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SpecSources:
+    """What the specification of the images is derived from, beside the policies.
+
+    `config` is the PreCachingConfig that the CGU names, `config_name` its name when it is named
+    (a name without a config means that it is missing).  `overrides` is the ConfigMap's data.
+    """
+
+    config: PreCachingConfig | None = None
+    config_name: str = ""
+    overrides: Mapping[str, str] = NOTHING
+    graph: Mapping[GraphQuery, GraphAnswer] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """A CGU that must be complete first; `succeeded` is its Succeeded condition's status ("" none)."""
+
+    name: str
+    exists: bool
+    succeeded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything one pass over one CGU may look at.  Built by the shell, never changed.
+
+    `clusters` are the ManagedClusters of the hub by name.  `policies` maps each managed policy's name
+    to the root policies of that name which have a child on a selected cluster.  `owners` maps a cluster
+    to the older CGU (`NAMESPACE/NAME`) that pre-caching of it belongs to; clusters of ours are absent.
+    `sights` has the clusters that were looked at; the rest is unseen.
+    """
+
+    now: dt.datetime
+    rules: Rules
+    cgu: ClusterGroupUpgrade
+    clusters: Mapping[str, Cluster]
+    policies: Mapping[str, tuple[RootPolicy, ...]] = field(default_factory=dict)
+    sights: Mapping[str, Sight] = field(default_factory=dict)
+    owners: Mapping[str, str] = NOTHING
+    sources: SpecSources = SpecSources()
+    blockers: tuple[Blocker, ...] = ()
+    placement_problems: Mapping[str, str] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One cluster's next phase; it counts only if all its effects were carried out.
+
+    `goto` None: the cluster has left the plan, its entry goes away.  `why` is shown to users when the
+    phase is a bad end.
+    """
+
+    cluster: str
+    goto: Phase | None
+    effects: tuple[Effect, ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WantedPlacement:
+    """The Placement and its PlacementBinding that enforce one policy on `clusters` (may be empty)."""
+
+    policy: PolicyRef
+    name: str  # the safe name, suffix included
+    desired: str  # the name without suffix
+    clusters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why nothing goes on: a reason, the users' sentence, and when to look again unasked."""
+
+    reason: str
+    message: str
+    look_again_after: dt.timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What became of the effects: cluster -> error text of the one that failed; absent is done.
+
+    `hub_failed` is the error text of an effect on the hub (a Placement, the finalizer); "" is done.
+    """
+
+    failed: Mapping[str, str] = NOTHING
+    hub_failed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EventNote:
+    """An event to be sent once the status is stored."""
+
+    reason: str
+    action: str
+    note: str
+    warning: bool = False
+    cluster: str = ""
+    annotations: Mapping[str, str] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What is written back: the whole status, then the events; and when to look again unasked."""
+
+    status: CguStatus
+    events: tuple[EventNote, ...] = ()
+    look_again_after: dt.timedelta | None = None

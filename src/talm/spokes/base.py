@@ -1,0 +1,46 @@
+"""What every way of reaching a spoke must offer: a look without a request, and effects.
+
+A transport knows nothing of phases, deadlines or conditions; it maps its hub objects to one `Fact`
+per cluster and carries out `Effect`s.  It is given an `Order` because what is put on a spoke depends
+on the CGU, and a run because objects of another run are leftovers, not ours.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from talm.api.cgu import PrecachingSpec
+from talm.core.model import Effect, Sight
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What one run of one CGU wants on its clusters.
+
+    `run` names the run in labels (at most 63 characters); `clusters` is how many clusters take part
+    (it paces the views); `job_deadline_s` is the Job's activeDeadlineSeconds.
+    """
+
+    run: str
+    cgu: str
+    cgu_namespace: str
+    spec: PrecachingSpec
+    job_deadline_s: int
+    clusters: int
+    image: str  # the workload's image
+
+
+class Transport(Protocol):
+    """One way to reach spokes."""
+
+    def look(self, cluster: str, order: Order, now: dt.datetime) -> Sight:
+        """Tell what the caches know of this cluster; no request is made."""
+
+    async def carry_out(self, cluster: str, effects: tuple[Effect, ...], order: Order) -> None:
+        """Carry the effects out in order, each idempotent.  Raises `ApiError` at the first that fails."""
+
+    def watch(self, on_change: Callable[[str], None]) -> None:
+        """Call `on_change(cluster)` whenever something that `look` reads has changed."""

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Annotated
 
 import msgspec
 
 
-class Wire(
-    msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, rename="camel"
-):
+def about(text: str, **schema: object) -> msgspec.Meta:
+    """Describe a wire field for the CRD, `kubectl explain` and the reference page.
+
+    `schema` (OpenAPI words such as `minLength`) reaches the CRD only: decoding stays lenient,
+    since an object that an older CRD let in must still be readable.
+    """
+    return msgspec.Meta(description=text, extra_json_schema=schema)
+
+
+def schema_only(**schema: object) -> msgspec.Meta:
+    """Add OpenAPI words to the CRD, for a type that its field describes; decoding ignores them."""
+    return msgspec.Meta(extra_json_schema=schema)
+
+
+class Wire(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, rename="camel"):
     """Base of everything decoded from the API server: frozen, camelCase on the wire.
 
     `gc=False` is safe because wire data has no cycles; it makes 100,000 cached objects cheap.
@@ -47,11 +60,23 @@ class ObjectMeta(Wire, frozen=True, kw_only=True):
 class Condition(Wire, frozen=True, kw_only=True):
     """metav1.Condition."""
 
-    type: str = ""
-    status: str = ""
-    reason: str = ""
-    message: str = ""
-    last_transition_time: dt.datetime | None = None
+    type: Annotated[str, about("What the condition is about, in CamelCase.")] = ""
+    status: Annotated[str, about("`True`, `False` or `Unknown`.")] = ""
+    reason: Annotated[str, about("One CamelCase word for scripts: why the status is as it is.")] = (
+        ""
+    )
+    message: Annotated[str, about("The reason in a sentence, for people.")] = ""
+    last_transition_time: Annotated[
+        dt.datetime | None,
+        about("When `status` last changed its value; a new reason or message leaves it alone."),
+    ] = None
+    observed_generation: Annotated[
+        int | None,
+        about(
+            "The `metadata.generation` that the condition was judged on, where its writer says so.",
+            format="int64",
+        ),
+    ] = None
 
 
 class Object(Wire, frozen=True, kw_only=True):

@@ -1,24 +1,72 @@
-"""PreCachingConfig, `ran.openshift.io/v1alpha1`."""
+"""PreCachingConfig, `ran.openshift.io/v1alpha1`: fine-tunes a ClusterGroupUpgrade's pre-caching."""
 
 from __future__ import annotations
 
-from .meta import ObjectMeta, Wire
+from typing import Annotated
+
+from .meta import ObjectMeta, Wire, about
 
 
 class Overrides(Wire, frozen=True, kw_only=True):
-    platform_image: str = ""
-    operators_indexes: tuple[str, ...] | None = None
-    operators_packages_and_channels: tuple[str, ...] | None = None
-    pre_cache_image: str = ""
+    platform_image: Annotated[
+        str,
+        about(
+            "Release image in place of the one that the policies ask for. Newer releases of the"
+            " existing operator ignore it."
+        ),
+    ] = ""
+    operators_indexes: Annotated[
+        tuple[str, ...] | None,
+        about(
+            "Catalog images in place of those that the policies name. Newer releases of the"
+            " existing operator ignore them."
+        ),
+    ] = None
+    operators_packages_and_channels: Annotated[
+        tuple[str, ...] | None,
+        about(
+            "Operators to download, each `package:channel`, in place of those that the policies"
+            " subscribe to."
+        ),
+    ] = None
+    pre_cache_image: Annotated[
+        str,
+        about(
+            "Image of the workload that downloads on the clusters. Taken only when the operator's"
+            " settings allow this image: it runs there with the rights of root."
+        ),
+    ] = ""
 
 
 class PreCachingConfigSpec(Wire, frozen=True, kw_only=True):
-    overrides: Overrides | None = None
-    space_required: str = ""
-    exclude_precache_patterns: tuple[str, ...] | None = None
-    additional_images: tuple[str, ...] | None = None
+    overrides: Annotated[
+        Overrides | None, about("What is taken from here and not from the managed policies.")
+    ] = None
+    space_required: Annotated[
+        str,
+        about(
+            "Space that must be free on each cluster before anything is downloaded, such as"
+            " `35 GiB` or `40 GB`; a bare number is in bytes. Rounded up to whole GiB; when empty,"
+            " 35 GiB."
+        ),
+    ] = ""
+    exclude_precache_patterns: Annotated[
+        tuple[str, ...] | None,
+        about(
+            "Basic regular expressions; release images whose name matches one of them are not"
+            " downloaded."
+        ),
+    ] = None
+    additional_images: Annotated[
+        tuple[str, ...] | None,
+        about("Images to download besides those of release and operators."),
+    ] = None
 
 
 class PreCachingConfig(Wire, frozen=True, kw_only=True):
+    """Fine-tunes what the ClusterGroupUpgrades that refer to it download."""
+
     metadata: ObjectMeta
-    spec: PreCachingConfigSpec = PreCachingConfigSpec()
+    spec: Annotated[
+        PreCachingConfigSpec, about("What to download, what to leave out, and how much to expect.")
+    ] = PreCachingConfigSpec()

@@ -1,0 +1,77 @@
+# Everything starts here; each target sets up what it needs (first time: some minutes).
+#
+#   make demo        the walk-through: hub, two clusters, the operator, checked line by line
+#   make test        all tests but the long ones
+#   make check       format, lint, types, layers, generated files
+#   make hub         leaves a hub running and says how to use it (make hub-stop ends it)
+#   make e2e         the long tests and those with the real agents
+#   make bench       measures the hub with 50, 200 and 1,000 simulated clusters
+#   make crds        writes deploy/crds from the API structs
+#   make clean       removes what make wrote into this directory
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := test
+
+RUN := .venv/bin/python
+# Where a hub of `make hub` lives.
+HUB := run/hub
+# More arguments for pytest: make test PYTEST="-k queue -x"
+PYTEST :=
+
+# Targets that fail when a generated file is out of date; a new one goes here and below.
+GENERATED_CHECKS := check-crds
+
+.PHONY: demo test check hub hub-stop e2e bench bench-short crds $(GENERATED_CHECKS) clean env controlplane agents
+
+demo: controlplane
+	.venv/bin/talm demo
+
+test: controlplane
+	@$(RUN) -m pytest -m "not long and not e2e" $(PYTEST); \
+	echo "make test: passed in $$SECONDS s"
+
+check: env $(GENERATED_CHECKS)
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	@echo "make check: passed"
+
+hub: controlplane
+	@$(RUN) -m talm.sim.standing start $(HUB)
+
+hub-stop: env
+	@$(RUN) -m talm.sim.standing stop $(HUB)
+
+e2e: controlplane agents
+	@$(RUN) -m pytest -m "long or e2e" $(PYTEST); \
+	echo "make e2e: passed in $$SECONDS s"
+
+bench: controlplane
+	$(RUN) -m bench.hub
+
+bench-short: controlplane
+	$(RUN) -m bench.hub --short
+
+crds: env
+	$(RUN) -m talm.api.crd
+
+check-crds: env
+	$(RUN) -m talm.api.crd --check
+
+clean:
+	@if [ -d $(HUB) ] && [ -x $(RUN) ]; then $(RUN) -m talm.sim.standing stop $(HUB); fi
+	rm -rf .venv run dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	@echo "built programs are kept in $${TALM_CACHE:-~/.cache/talm}"
+
+# --- set-up ---
+
+env:
+	@scripts/environment.sh
+
+controlplane: env
+	@$(RUN) -m controlplane.build
+
+agents: env
+	@$(RUN) -m controlplane.build view-action-agent action-gc

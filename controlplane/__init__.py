@@ -1,0 +1,1 @@
+"""Builds what the demo and the tests run against; not part of the package."""

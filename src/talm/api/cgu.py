@@ -26,6 +26,7 @@ from .cgu_status import (
     Wait,
 )
 from .meta import ObjectMeta, Wire, about, schema_only
+from .words import BatchTimeoutAction
 
 __all__ = [
     "Actions",
@@ -56,6 +57,7 @@ Name = Annotated[str, schema_only(minLength=1)]
 # The bounds are for the API server's cost estimate of the rule alone; no YAML comes near them.
 _SELECTORS: Final = 1_000
 _EXPRESSIONS: Final = 100
+_BATCH_TIMEOUT_ACTIONS: Final = [*(action.value for action in BatchTimeoutAction), ""]
 _VALUES_FIT_OPERATOR: Final = {
     "rule": "self.operator in ['In', 'NotIn']"
     " ? has(self.values) && size(self.values) > 0"
@@ -281,7 +283,7 @@ class CguSpec(Wire, frozen=True, kw_only=True):
         about(
             "What happens when a batch has used up its share of the time: `Continue` (also when"
             " empty) goes on with the next one, `Abort` ends the update. Canaries always end it.",
-            enum=["Continue", "Abort", ""],
+            enum=_BATCH_TIMEOUT_ACTIONS,
         ),
     ] = ""
 

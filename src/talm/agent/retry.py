@@ -1,0 +1,120 @@
+"""Which answers of a registry may be better later, how long to wait, and when to give up.
+
+A failing link is the normal case here: a passing error costs a pause, never the run, as long as
+bytes keep coming in between.  What is final (401 after a new token, 403, 404) is not waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import email.utils
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from http import HTTPStatus
+from typing import Final, TypeVar
+
+import aiohttp
+
+from talm.agent.failures import failure
+from talm.api.progress import FailureClass
+
+T = TypeVar("T")
+
+_FIRST_PAUSE_S: Final = 0.25
+_LONGEST_PAUSE_S: Final = 20.0  # a link that is back is used again within 20 s
+_PASSING: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.TOO_EARLY}
+_SERVER_ERROR: Final = 500
+
+
+class Passing(Exception):
+    """An attempt failed in a way that may pass.  `retry_after_s`: what the server asked for."""
+
+    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+@contextlib.contextmanager
+def network_errors(what: str) -> Iterator[None]:
+    """Turn a failure of the way to the registry into `Passing`; `what` was being asked for."""
+    try:
+        yield
+    except (aiohttp.ClientError, ConnectionError, TimeoutError) as exc:
+        raise Passing(f"{what}: {str(exc) or type(exc).__name__}") from exc
+
+
+def check_answer(response: aiohttp.ClientResponse, what: str) -> None:
+    """Return for a success; raise `Passing`, or the final AgentError of the status.
+
+    404 is ImageNotFound: only manifests and blobs are asked for, by a name the user gave.
+    """
+    status = response.status
+    if status < HTTPStatus.BAD_REQUEST:
+        return
+    message = f"{what}: the registry answers {status} {response.reason or ''}".rstrip()
+    if status in _PASSING or status >= _SERVER_ERROR:
+        raise Passing(message, retry_after_s(response.headers.get("Retry-After", "")))
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        raise failure(FailureClass.UNAUTHORIZED, message)
+    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
+        raise failure(FailureClass.IMAGE_NOT_FOUND, message)
+    raise failure(FailureClass.REGISTRY_UNREACHABLE, f"{message}, which no retry will change")
+
+
+def retry_after_s(header: str) -> float:
+    """Read Retry-After, seconds or a date; 0.0 for none, the past, or nonsense."""
+    if header.isascii() and header.isdigit():
+        return float(header[:9])
+    try:
+        when = email.utils.parsedate_to_datetime(header)
+    except ValueError:
+        return 0.0
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=dt.UTC)
+    return max(0.0, when.timestamp() - time.time())
+
+
+class Patience:
+    """How long one request is tried again: until `retry_for_s` have brought nothing.
+
+    `gained()` (bytes came) starts the count afresh: a slow link that moves is never given up.
+    """
+
+    def __init__(self, retry_for_s: float, on_retry: Callable[[str], None]) -> None:
+        self._retry_for_s = retry_for_s
+        self._on_retry = on_retry
+        self.gained()
+
+    def gained(self) -> None:
+        """Forget the failures so far."""
+        self._give_up_at = time.monotonic() + self._retry_for_s
+        self._failures = 0
+
+    async def pause(self, error: Passing) -> None:
+        """Wait before the next attempt; raises AgentError (RegistryUnreachable) when it is over.
+
+        The pause doubles from 0.25 to 20 s and is taken between half and whole of that (jitter
+        spreads a fleet that lost its registry at one moment), or is what the server asked for.
+        """
+        longest = min(_FIRST_PAUSE_S * 2**self._failures, _LONGEST_PAUSE_S)
+        pause = max(error.retry_after_s, longest * random.uniform(0.5, 1.0))  # noqa: S311
+        self._failures = min(self._failures + 1, 16)
+        if time.monotonic() + pause > self._give_up_at:
+            raise failure(
+                FailureClass.REGISTRY_UNREACHABLE,
+                f"{error}; given up after {self._retry_for_s:g} s that brought nothing",
+            ) from error
+        self._on_retry(str(error))
+        await asyncio.sleep(pause)
+
+
+async def insist(patience: Patience, attempt: Callable[[], Awaitable[T]]) -> T:
+    """Repeat `attempt` while it raises `Passing` and the patience lasts."""
+    while True:
+        try:
+            return await attempt()
+        except Passing as exc:
+            await patience.pause(exc)

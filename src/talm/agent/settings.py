@@ -1,0 +1,77 @@
+"""How one run works: where images go, what is told to whom, how long a failing link is tolerated."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+from pathlib import Path
+from typing import Final
+
+from talm.agent.failures import invalid_spec
+from talm.agent.spec import Spec, read_spec
+
+_MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
+_OCI_LAYOUT: Final = "oci-layout:"
+
+TERMINATION_LOG: Final = Path("/dev/termination-log")
+
+
+def this_architecture() -> str:
+    """Return this machine's architecture as an image index writes it (Go's GOARCH)."""
+    machine = platform.machine().lower()
+    return _MACHINES.get(machine, machine)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The flags of `talm agent pull`, not yet checked: `run_agent` reports what is wrong in them.
+
+    `store` is KIND:PLACE.  `spool` (None: `.spool` in the store) keeps partial blobs between runs.
+    `progress_config_map` is NAMESPACE/NAME or "".  `run` names this run in the record.
+    `retry_for_s`: a request is given up when it has brought no byte for so long.
+    `stall_s`: a transfer without a byte for so long is cut and resumed.
+    """
+
+    config: Path | None = None
+    platform_image: str = ""
+    additional_images: tuple[str, ...] = ()
+    store: str = "oci-layout:/var/lib/talm/images"
+    spool: Path | None = None
+    streams: int = 4
+    progress_config_map: str = ""
+    termination_log: Path | None = None
+    run: str = ""
+    retry_for_s: float = 600.0
+    stall_s: float = 30.0
+    auth_file: Path | None = None
+    architecture: str = dataclasses.field(default_factory=this_architecture)
+
+    def spec(self) -> Spec:
+        """Read and check what to pull.  Raises AgentError (InvalidSpec)."""
+        return read_spec(self.config, self.platform_image, self.additional_images)
+
+    def layout_directory(self) -> Path:
+        """Where the OCI layout is.  Raises AgentError (InvalidSpec) for another kind of store."""
+        place = self.store.removeprefix(_OCI_LAYOUT)
+        if place in (self.store, ""):
+            raise invalid_spec(
+                f"the store is {self.store!r}; this version knows {_OCI_LAYOUT}DIRECTORY"
+            )
+        return Path(place)
+
+    def progress_target(self) -> tuple[str, str] | None:
+        """Namespace and name of the ConfigMap for the record; None when none is wanted."""
+        if not self.progress_config_map:
+            return None
+        namespace, slash, name = self.progress_config_map.partition("/")
+        if not (namespace and slash and name) or "/" in name:
+            raise invalid_spec(
+                f"the progress ConfigMap is {self.progress_config_map!r}, not NAMESPACE/NAME"
+            )
+        return namespace, name
+
+
+def default_termination_log() -> Path | None:
+    """Return the kubelet's file when this is a container that has one, else None."""
+    return TERMINATION_LOG if os.access(TERMINATION_LOG, os.W_OK) else None

@@ -1,0 +1,105 @@
+"""Blobs on their way: partial files that survive a killed run, whole ones that await their store.
+
+A file called `….partial` may hold anything; one without the suffix has been verified against its
+digest.  The directory belongs to one run at a time (a lock that ends with the process).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Final
+
+from talm.agent.failures import failure
+from talm.api.progress import FailureClass
+
+_CHUNK: Final = 4 << 20
+_LOCK_LOOK_S: Final = 0.5
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
+
+
+@contextlib.contextmanager
+def storage_errors(place: Path) -> Iterator[None]:
+    """Turn a failure to write or read below `place` into InsufficientSpace or StoreFailed."""
+    try:
+        yield
+    except OSError as exc:
+        kind = FailureClass.INSUFFICIENT_SPACE if exc.errno in _FULL else FailureClass.STORE_FAILED
+        raise failure(kind, f"{place}: {exc.strerror or exc}") from exc
+
+
+async def file_digest(file: Path, algorithm: str) -> str:
+    """Return `algorithm:hex` of a file, in pieces, so that a signal is not kept waiting."""
+    hasher = hashlib.new(algorithm)
+    with file.open("rb") as content:
+        while chunk := await asyncio.to_thread(content.read, _CHUNK):
+            await asyncio.to_thread(hasher.update, chunk)
+    return f"{algorithm}:{hasher.hexdigest()}"
+
+
+class Spool:
+    """One directory with a file per blob."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def whole(self, digest: str) -> Path:
+        """Where a verified blob is, or will be."""
+        return self.directory / digest.replace(":", "-")
+
+    def partial(self, digest: str) -> Path:
+        """Where a blob grows."""
+        return self.directory / f"{digest.replace(':', '-')}.partial"
+
+    def held(self, digest: str) -> int:
+        """How many bytes of the blob are here, whole or in part."""
+        for file in (self.whole(digest), self.partial(digest)):
+            with contextlib.suppress(FileNotFoundError):
+                return file.stat().st_size
+        return 0
+
+    def keep(self, digest: str) -> None:
+        """Declare the partial file whole; the caller has verified it."""
+        self.partial(digest).replace(self.whole(digest))
+
+    def drop(self, digest: str) -> None:
+        """Remove what is here of the blob."""
+        self.whole(digest).unlink(missing_ok=True)
+        self.partial(digest).unlink(missing_ok=True)
+
+    @contextlib.asynccontextmanager
+    async def locked(self, patience_s: float) -> AsyncIterator[None]:
+        """Create the directory and hold it for this run.
+
+        An earlier run that is being ended still holds it for a moment: waited for, `patience_s`
+        at most.  Raises AgentError (StoreFailed) after that, or when it cannot be made.
+        """
+        with storage_errors(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            give_up_at = time.monotonic() + patience_s
+            while not _try_lock(lock):
+                if time.monotonic() >= give_up_at:
+                    raise failure(
+                        FailureClass.STORE_FAILED, f"{self.directory}: another run works here"
+                    )
+                await asyncio.sleep(_LOCK_LOOK_S)
+            yield
+        finally:
+            os.close(lock)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,30 @@
+"""What a place for images must be able to do.  One file beside this one per kind of store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from talm.agent.manifests import Blob, Image
+from talm.agent.spool import Spool
+
+
+class ImageStore(Protocol):
+    """Where a container runtime looks for images.  Failures are AgentError (StoreFailed)."""
+
+    @property
+    def directory(self) -> Path:
+        """A place on the file system that fills up."""
+        ...
+
+    async def missing(self, image: Image) -> tuple[Blob, ...]:
+        """Return the blobs of `image` that the store does not hold intact; it has been asked."""
+        ...
+
+    async def put(self, image: Image, spool: Spool) -> None:
+        """Take what is missing from the spool and make the image appear, whole or not at all."""
+        ...
+
+    async def has(self, image: Image) -> bool:
+        """Ask the store itself whether the image is there, every byte of it."""
+        ...

@@ -1,0 +1,81 @@
+"""What the workload tells: its record in a ConfigMap, and one exit code per class of failure.
+
+Written on the spoke (`agent/progress.py`), read on the hub.  The record is one JSON document under
+one key, so that a merge patch replaces it whole and a reader never sees half of two records.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from typing import Final
+
+from .meta import Wire
+
+PROGRESS_CONFIG_MAP: Final = "pre-cache-progress"
+RECORD_KEY: Final = "record"
+
+
+class RunPhase(enum.StrEnum):
+    """How far one run of the workload is."""
+
+    STARTING = "Starting"
+    RESOLVING = "Resolving"
+    DOWNLOADING = "Downloading"
+    VERIFYING = "Verifying"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class FailureClass(enum.StrEnum):
+    """Why a run failed: the first word of the termination message, and of the record's error."""
+
+    INVALID_SPEC = "InvalidSpec"
+    RELEASE_UNREADABLE = "ReleaseUnreadable"
+    CATALOG_UNREADABLE = "CatalogUnreadable"
+    PACKAGE_NOT_FOUND = "PackageNotFound"
+    IMAGE_NOT_FOUND = "ImageNotFound"
+    UNAUTHORIZED = "Unauthorized"
+    REGISTRY_UNREACHABLE = "RegistryUnreachable"
+    INSUFFICIENT_SPACE = "InsufficientSpace"
+    STORE_FAILED = "StoreFailed"
+    PARTLY_CACHED = "PartlyCached"
+    INTERRUPTED = "Interrupted"
+
+
+EXIT_CODES: Final = {
+    # From 10 on: 1 is Python's for a crash, 2 is click's for a wrong flag, 126 and up the shell's.
+    FailureClass.INVALID_SPEC: 10,
+    FailureClass.RELEASE_UNREADABLE: 11,
+    FailureClass.CATALOG_UNREADABLE: 12,
+    FailureClass.PACKAGE_NOT_FOUND: 13,
+    FailureClass.IMAGE_NOT_FOUND: 14,
+    FailureClass.UNAUTHORIZED: 15,
+    FailureClass.REGISTRY_UNREACHABLE: 16,
+    FailureClass.INSUFFICIENT_SPACE: 17,
+    FailureClass.STORE_FAILED: 18,
+    FailureClass.PARTLY_CACHED: 19,
+    FailureClass.INTERRUPTED: 20,
+}
+
+
+class ProgressRecord(Wire, frozen=True, kw_only=True):
+    """One look at a run.  Counts never go backwards but when `restarts` has grown.
+
+    `run` names the run (the pod's uid where there is one): a record of another run is old.
+    Bytes are compressed bytes as the registry serves them, blobs counted once; totals are 0
+    until the manifests have been read.  `error_class` is "" while nothing has failed; with phase
+    Failed it is final, before that it is the last thing that was tried again.
+    """
+
+    run: str = ""
+    phase: str = RunPhase.STARTING
+    images_done: int = 0
+    images_total: int = 0
+    bytes_done: int = 0
+    bytes_total: int = 0
+    current_image: str = ""
+    restarts: int = 0
+    error_class: str = ""
+    error_text: str = ""
+    heartbeat: dt.datetime | None = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from .meta import Condition, ObjectMeta, Wire
 
 
@@ -86,7 +88,9 @@ class RootPolicyStatus(Wire, frozen=True, kw_only=True):
 class PolicySpec(Wire, frozen=True, kw_only=True):
     disabled: bool = False
     remediation_action: str = ""
-    policy_templates: tuple[dict[str, Any], ...] | None = None
+    policy_templates: tuple[dict[str, Any], ...] | None = msgspec.field(
+        name="policy-templates", default=None
+    )
     dependencies: tuple[dict[str, Any], ...] | None = None
 
 

@@ -1,0 +1,267 @@
+"""What to cache: one specification for all clusters, out of policies, PreCachingConfig and overrides.
+
+    item                 taken from the first of these that has it
+    platformImage        PreCachingConfig, ClusterVersion of the policies
+    operatorsIndexes     PreCachingConfig, CatalogSources of the policies
+    packagesAndChannels  PreCachingConfig, ConfigMap, Subscriptions of the policies
+    excludePatterns      PreCachingConfig, ConfigMap
+    spaceRequired        PreCachingConfig, ConfigMap, 35 GiB
+    additionalImages     PreCachingConfig
+    workload image       PreCachingConfig where the operator's settings allow it (else the settings')
+
+What is taken from an override need not be derivable from the policies.  Not decided here: what a
+cluster still misses (the workload knows), and which policies count (policies.py).  Texts are the
+existing operator's where it has one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final, TypedDict
+
+from talm.api.cgu import ClusterGroupUpgrade, PrecachingSpec
+from talm.api.precaching import Overrides, PreCachingConfigSpec
+from talm.api.words import OVERRIDES_CONFIG_MAP, Reason
+from talm.errors import BadSpec
+
+from .model import Json, RootPolicy, SpecSources
+from .objects import is_a, text_at
+from .platform_image import (
+    Pending,
+    is_templated,
+    platform_image,
+    platform_queries,
+    validate_platform_image,
+)
+from .policies import OLM_GROUP
+from .space import whole_gib
+
+__all__ = [
+    "Invalid",
+    "Pending",
+    "SpecVerdict",
+    "Valid",
+    "derive",
+    "platform_queries",
+    "spec_hash",
+    "validate_platform_image",
+]
+
+_DEFAULT_SPACE: Final = "35 GiB"
+_PACKAGES_KEY: Final = "operators.packagesAndChannels"
+_PATTERNS_KEY: Final = "excludePrecachePatterns"
+_SPACE_KEY: Final = "precache.spaceRequired"
+# Keys that older releases of the existing operator read, and where the value belongs today.
+_OLD_KEYS: Final = {
+    "platform.image": "overrides.platformImage",
+    "operators.indexes": "overrides.operatorsIndexes",
+    "precache.image": "overrides.preCacheImage",
+}
+_CONFIG_FAILED: Final = "failed to get PreCachingConfig resource due to"
+
+
+@dataclass(frozen=True, slots=True)
+class Valid:
+    """The specification; `workload_image` "" means the one of the operator's settings.
+
+    `warnings` are sentences about what was given and has no effect.
+    """
+
+    spec: PrecachingSpec
+    workload_image: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """Why there is no specification: PrecacheSpecValid=False in both vocabularies."""
+
+    why: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def current_reason(self) -> Reason:
+        return Reason.SPEC_INCOMPLETE
+
+    @property
+    def current_message(self) -> str:
+        return f"Precaching spec is incomplete: {self.why}"
+
+    @property
+    def manual_reason(self) -> Reason:
+        return Reason.SPEC_IS_INCOMPLETE
+
+    @property
+    def manual_message(self) -> str:
+        return self.why
+
+
+SpecVerdict = Valid | Invalid | Pending
+
+
+def derive(
+    cgu: ClusterGroupUpgrade,
+    policies_in_order: Sequence[RootPolicy],
+    sources: SpecSources,
+    allowed_workload_images: Sequence[str],
+) -> SpecVerdict:
+    """Work out what is to be cached.
+
+    `policies_in_order` are those for upgrade, then those complied with before
+    (`Assessment.in_spec_order`).  `allowed_workload_images` are image references, `*` and `?` are
+    wild.  What can be said without the update graph is said before its answer is awaited.
+    """
+    warnings = _warnings(cgu.metadata.namespace, sources.overrides)
+    try:
+        config = _config(sources)
+        spec = _without_platform(config, sources.overrides, policies_in_order)
+        overrides = config.overrides or Overrides()
+        workload_image = _workload_image(overrides, allowed_workload_images)
+        image: str | Pending = overrides.platform_image.strip()
+        if not image:
+            image = platform_image(policies_in_order, sources.graph, pre_caching=True)
+        if isinstance(image, Pending):
+            return image
+        whole = PrecachingSpec(platform_image=image, **spec)
+        _check_consistency(whole)
+    except BadSpec as exc:
+        return Invalid(str(exc), warnings)
+    return Valid(whole, workload_image, warnings)
+
+
+def spec_hash(spec: PrecachingSpec) -> str:
+    """Name a specification: 16 hex digits, fit for a label.
+
+    Lists are sets here: policies in another order do not make a cache outdated.
+    """
+    parts = (
+        spec.platform_image,
+        sorted(set(spec.operators_indexes)),
+        sorted(set(spec.operators_packages_and_channels)),
+        sorted(set(spec.exclude_precache_patterns)),
+        spec.space_required,
+        sorted(set(spec.additional_images)),
+    )
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+class _Parts(TypedDict):
+    """The fields of PrecachingSpec that need no update graph."""
+
+    operators_indexes: tuple[str, ...]
+    operators_packages_and_channels: tuple[str, ...]
+    exclude_precache_patterns: tuple[str, ...]
+    space_required: str
+    additional_images: tuple[str, ...]
+
+
+def _config(sources: SpecSources) -> PreCachingConfigSpec:
+    if sources.config is not None:
+        return sources.config.spec
+    if sources.config_name:
+        name = json.dumps(sources.config_name)
+        raise BadSpec(f"{_CONFIG_FAILED} PreCachingConfig.ran.openshift.io {name} not found")
+    return PreCachingConfigSpec()
+
+
+def _without_platform(
+    config: PreCachingConfigSpec, data: Mapping[str, str], policies: Sequence[RootPolicy]
+) -> _Parts:
+    """Apply the precedence in the module's docstring; derive only what nobody overrides."""
+    overrides = config.overrides or Overrides()
+    return _Parts(
+        operators_indexes=_tidy(overrides.operators_indexes or ()) or _indexes(policies),
+        operators_packages_and_channels=_tidy(overrides.operators_packages_and_channels or ())
+        or _lines(data, _PACKAGES_KEY)
+        or _packages(policies),
+        exclude_precache_patterns=_tidy(config.exclude_precache_patterns or ())
+        or _lines(data, _PATTERNS_KEY),
+        space_required=_space(config.space_required.strip() or data.get(_SPACE_KEY, "").strip()),
+        additional_images=_tidy(config.additional_images or ()),
+    )
+
+
+def _space(text: str) -> str:
+    """The existing operator reports a bad size as a failure of the PreCachingConfig: kept."""
+    try:
+        return str(whole_gib(text or _DEFAULT_SPACE))
+    except BadSpec as exc:
+        raise BadSpec(f"{_CONFIG_FAILED} spaceRequired: {exc}") from exc
+
+
+def _workload_image(overrides: Overrides, allowed: Sequence[str]) -> str:
+    """Let only images through that the operator's settings name: the workload is root there."""
+    image = overrides.pre_cache_image.strip()
+    if image and not any(image == known or fnmatchcase(image, known) for known in allowed):
+        raise BadSpec(f"preCacheImage {image} is not among the operator's allowedWorkloadImages")
+    return image
+
+
+def _packages(policies: Iterable[RootPolicy]) -> tuple[str, ...]:
+    found = []
+    for policy, wanted in _wanted(policies, "Subscription"):
+        package = _known(policy, wanted, "name")
+        channel = _known(policy, wanted, "channel")
+        found.append(f"{package}:{channel}")
+    return _tidy(found)
+
+
+def _indexes(policies: Iterable[RootPolicy]) -> tuple[str, ...]:
+    return _tidy(
+        _known(policy, wanted, "image") for policy, wanted in _wanted(policies, "CatalogSource")
+    )
+
+
+def _wanted(
+    policies: Iterable[RootPolicy], kind: str
+) -> Iterator[tuple[RootPolicy, Mapping[str, Json]]]:
+    for policy in policies:
+        for wanted in policy.objects:
+            if is_a(wanted, kind, OLM_GROUP):
+                yield policy, wanted
+
+
+def _known(policy: RootPolicy, wanted: Mapping[str, Json], field: str) -> str:
+    """Read a field of the object's spec that must be there and be the same on every cluster."""
+    value = text_at(wanted, "spec", field)
+    if value and not is_templated(value):
+        return value
+    what = f"{text_at(wanted, 'kind')} {text_at(wanted, 'metadata', 'name')}"
+    why = f"templatized {field} not supported with precaching" if value else f"no spec.{field}"
+    raise BadSpec(f"{what} in policy {policy.namespace}/{policy.name}: {why}")
+
+
+def _check_consistency(spec: PrecachingSpec) -> None:
+    """Refuse a specification that would cache less than it seems to say."""
+    asked = spec.operators_packages_and_channels
+    if spec.operators_indexes and not asked:
+        why = "olm index provided, but no packages"
+    elif not (spec.operators_indexes or spec.platform_image or spec.additional_images):
+        why = "no software spec provided"
+    elif asked and not spec.operators_indexes:
+        why = "packages provided, but no olm index"
+    else:
+        return
+    raise BadSpec(f"inconsistent precaching configuration: {why}")
+
+
+def _warnings(namespace: str, data: Mapping[str, str]) -> tuple[str, ...]:
+    where = f"ConfigMap {namespace}/{OVERRIDES_CONFIG_MAP}"
+    return tuple(
+        f"{where}: {key} is ignored; set {today} in a PreCachingConfig"
+        for key, today in _OLD_KEYS.items()
+        if data.get(key, "").strip()
+    )
+
+
+def _lines(data: Mapping[str, str], key: str) -> tuple[str, ...]:
+    return _tidy(data.get(key, "").split("\n"))
+
+
+def _tidy(entries: Iterable[str]) -> tuple[str, ...]:
+    """Trim, drop blanks, keep the first of equal entries."""
+    return tuple(dict.fromkeys(entry.strip() for entry in entries if entry.strip()))

@@ -20,7 +20,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Final, TypedDict
 
 from talm.api.cgu import ClusterGroupUpgrade, PrecachingSpec
@@ -78,17 +77,17 @@ class Valid:
 
 @dataclass(frozen=True, slots=True)
 class Invalid:
-    """Why there is no specification: PrecacheSpecValid=False in both vocabularies."""
+    """Why there is no specification: PrecacheSpecValid=False, in the current and the manual's words."""
 
     why: str
     warnings: tuple[str, ...] = ()
 
     @property
-    def current_reason(self) -> Reason:
+    def reason(self) -> Reason:
         return Reason.SPEC_INCOMPLETE
 
     @property
-    def current_message(self) -> str:
+    def message(self) -> str:
         return f"Precaching spec is incomplete: {self.why}"
 
     @property
@@ -112,8 +111,8 @@ def derive(
     """Work out what is to be cached.
 
     `policies_in_order` are those for upgrade, then those complied with before
-    (`Assessment.in_spec_order`).  `allowed_workload_images` are image references, `*` and `?` are
-    wild.  What can be said without the update graph is said before its answer is awaited.
+    (`Assessment.in_spec_order`).  Of `allowed_workload_images` one that ends with `*` is a prefix.
+    What can be said without the update graph is said before its answer is awaited.
     """
     warnings = _warnings(cgu.metadata.namespace, sources.overrides)
     try:
@@ -196,9 +195,13 @@ def _space(text: str) -> str:
 def _workload_image(overrides: Overrides, allowed: Sequence[str]) -> str:
     """Let only images through that the operator's settings name: the workload is root there."""
     image = overrides.pre_cache_image.strip()
-    if image and not any(image == known or fnmatchcase(image, known) for known in allowed):
-        raise BadSpec(f"preCacheImage {image} is not among the operator's allowedWorkloadImages")
-    return image
+    if not image or any(_allows(known, image) for known in allowed):
+        return image
+    raise BadSpec(f"preCacheImage {image} is not among the operator's allowedWorkloadImages")
+
+
+def _allows(known: str, image: str) -> bool:
+    return image.startswith(known[:-1]) if known.endswith("*") else image == known
 
 
 def _packages(policies: Iterable[RootPolicy]) -> tuple[str, ...]:

@@ -7,15 +7,15 @@ Not here: how a request is sent (transport.py), retries (the callers), caches (w
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import aiohttp
 import msgspec
 
 from talm.api.kinds import Kind
-from talm.errors import Bug, Gone, NotFound
+from talm.errors import ApiError, Bug, Gone, NotFound
 from talm.kube.credentials import Credentials
 from talm.kube.kubeconfig import find_source
 from talm.kube.transport import CONNECT_TIMEOUT_S, Call, Transport
@@ -25,10 +25,14 @@ PAGE_LIMIT: Final = 500
 # process that lost its API server once do not come back in step for ever.
 WATCH_TIMEOUT_S: Final = (240, 300)
 REQUEST_TIMEOUT_S: Final = 30.0
+# The API server sends a bookmark every 60 s (measured: 60.2 s); half as much again is silence.
+IDLE_S: Final = 90.0
 
 # Client has a method `list`, so the type needs other names inside it.
 Objects = list[dict[str, Any]]
 Lines = list[bytes]
+
+D = TypeVar("D")
 
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _APPLY: Final = "application/apply-patch+yaml"  # JSON is YAML
@@ -71,7 +75,7 @@ class Client(Transport):
     ) -> dict[str, Any]:
         """Read one object; raises NotFound."""
         path = _object_path(kind, namespace, name)
-        return _object(await self.request("GET", path, timeout_s=timeout_s))
+        return await self._object("GET", path, timeout_s=timeout_s)
 
     async def list(
         self, kind: Kind, namespace: str = "", *, label_selector: str = "", field_selector: str = ""
@@ -89,7 +93,8 @@ class Client(Transport):
         found = self.pages(
             kind, namespace, label_selector=labels, field_selector=fields, limit=limit
         )
-        return [_object(item) async for page in found for item in page.items]
+        path = kind.path(namespace)
+        return [_decode(i, dict[str, Any], path) async for page in found for i in page.items]
 
     async def create(
         self, kind: Kind, body: Mapping[str, Any], *, timeout_s: float = REQUEST_TIMEOUT_S
@@ -97,14 +102,14 @@ class Client(Transport):
         """Create an object in the namespace that it names; raises AlreadyExists."""
         path = _object_path(kind, body["metadata"].get("namespace", ""))
         full = _with_type(kind, body)
-        return _object(await self.request("POST", path, body=full, timeout_s=timeout_s))
+        return await self._object("POST", path, body=full, timeout_s=timeout_s)
 
     async def replace(
         self, kind: Kind, body: Mapping[str, Any], *, subresource: str = ""
     ) -> dict[str, Any]:
         """Write an object as a whole; raises Conflict when its resourceVersion is not the last."""
         path = _path_of(kind, body, subresource)
-        return _object(await self.request("PUT", path, body=_with_type(kind, body)))
+        return await self._object("PUT", path, body=_with_type(kind, body))
 
     async def merge_patch(
         self,
@@ -117,7 +122,7 @@ class Client(Transport):
     ) -> dict[str, Any]:
         """Change the fields in `patch` (None removes one; a list is replaced as a whole)."""
         path = _object_path(kind, namespace, name, subresource)
-        return _object(await self.request("PATCH", path, body=patch, content_type=_MERGE_PATCH))
+        return await self._object("PATCH", path, body=patch, content_type=_MERGE_PATCH)
 
     async def apply(
         self,
@@ -132,14 +137,13 @@ class Client(Transport):
 
         `force` takes fields from other managers; without it they are a Conflict.
         """
-        answer = await self.request(
+        return await self._object(
             "PATCH",
             _path_of(kind, body, subresource),
             params={"fieldManager": field_manager, "force": "true" if force else "false"},
             body=_with_type(kind, body),
             content_type=_APPLY,
         )
-        return _object(answer)
 
     async def delete(
         self,
@@ -180,10 +184,13 @@ class Client(Transport):
         """Whether the API server serves this kind now (discovery; not cached)."""
         path = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
         try:
-            found = _object(await self.request("GET", path))
+            found = await self._object("GET", path)
         except NotFound:
             return False
         return any(r.get("name") == kind.plural for r in found.get("resources") or ())
+
+    async def _object(self, verb: str, path: str, **options: Any) -> dict[str, Any]:
+        return _decode(await self.request(verb, path, **options), dict[str, Any], path)
 
     async def pages(
         self,
@@ -204,7 +211,7 @@ class Client(Transport):
         path = kind.path(namespace)
         while True:
             answer = await self.request("GET", path, params=params)
-            found = msgspec.json.decode(answer, type=_List)
+            found = _decode(answer, _List, path)
             yield Page(found.items or [], found.metadata.resource_version)
             if not found.metadata.continue_:
                 return
@@ -218,8 +225,8 @@ class Client(Transport):
         *,
         label_selector: str = "",
         field_selector: str = "",
-        idle_s: float = 60.0,
-    ) -> AsyncIterator[Lines]:
+        idle_s: float = IDLE_S,
+    ) -> AsyncGenerator[Lines, None]:
         """Follow changes after `resource_version`: batches of JSON lines, whole ones, of any size.
 
         Ends when the API server ends it (every few minutes).  Raises Unreachable when nothing,
@@ -245,7 +252,7 @@ class Client(Transport):
                     continue
                 lines = b"".join((*unfinished, head)).split(b"\n")
                 unfinished = [rest] if rest else []
-                yield lines
+                yield [line for line in lines if line]
 
 
 def _object_path(kind: Kind, namespace: str, name: str = "", subresource: str = "") -> str:
@@ -263,9 +270,13 @@ def _with_type(kind: Kind, body: Mapping[str, Any]) -> dict[str, Any]:
     return {"apiVersion": kind.api_version, "kind": kind.kind, **body}
 
 
-def _object(body: bytes | msgspec.Raw) -> dict[str, Any]:
-    decoded: dict[str, Any] = msgspec.json.decode(body)
-    return decoded
+def _decode(answer: bytes | msgspec.Raw, kind: type[D], path: str) -> D:
+    try:
+        return msgspec.json.decode(answer, type=kind)
+    except ValueError as exc:  # msgspec.DecodeError is one, as bytes that are no UTF-8 are
+        shown = bytes(answer[:200]).decode("utf-8", "replace")
+        why = f"the answer is not the API server's: {exc}: {shown!r}; is a proxy in between?"
+        raise ApiError("READ", path, 200, why) from exc
 
 
 def _delete_options(propagation: str) -> dict[str, Any]:

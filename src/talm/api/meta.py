@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -83,3 +83,11 @@ class Object(Wire, frozen=True, kw_only=True):
     """Any object: metadata only."""
 
     metadata: ObjectMeta = ObjectMeta()
+
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def changed(struct: S, **changes: object) -> S:
+    """A copy with some fields replaced (attribute names, not wire names)."""
+    return msgspec.structs.replace(struct, **changes)

@@ -11,7 +11,6 @@ import datetime as dt
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Final
 
 from talm.api.cgu import CguStatus, ClusterGroupUpgrade, PolicyRef
@@ -19,8 +18,6 @@ from talm.api.precaching import PreCachingConfig
 from talm.api.words import Phase
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
-
-NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Vocabulary(enum.StrEnum):
@@ -49,7 +46,7 @@ class Cluster:
     """
 
     name: str
-    labels: Mapping[str, str] = NOTHING
+    labels: Mapping[str, str] = field(default_factory=dict)
     available: bool = True
     since: dt.datetime | None = None
 
@@ -103,7 +100,7 @@ class Sight:
     fact: Fact
     note: str = ""
     recheck: dt.timedelta | None = None
-    progress: Mapping[str, str] = NOTHING
+    progress: Mapping[str, str] = field(default_factory=dict)
 
 
 UNSEEN: Final = Sight(Fact.UNASKED)
@@ -121,7 +118,7 @@ class RootPolicy:
     namespace: str
     name: str
     enforce: bool = False
-    compliance: Mapping[str, str] = NOTHING
+    compliance: Mapping[str, str] = field(default_factory=dict)
     objects: tuple[Mapping[str, Json], ...] = ()
     broken: str = ""
     carries_status: bool = False
@@ -159,7 +156,7 @@ class SpecSources:
 
     config: PreCachingConfig | None = None
     config_name: str = ""
-    overrides: Mapping[str, str] = NOTHING
+    overrides: Mapping[str, str] = field(default_factory=dict)
     graph: Mapping[GraphQuery, GraphAnswer] = field(default_factory=dict)
 
 
@@ -188,10 +185,10 @@ class Snapshot:
     clusters: Mapping[str, Cluster]
     policies: Mapping[str, tuple[RootPolicy, ...]] = field(default_factory=dict)
     sights: Mapping[str, Sight] = field(default_factory=dict)
-    owners: Mapping[str, str] = NOTHING
+    owners: Mapping[str, str] = field(default_factory=dict)
     sources: SpecSources = SpecSources()
     blockers: tuple[Blocker, ...] = ()
-    placement_problems: Mapping[str, str] = NOTHING
+    placement_problems: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +231,7 @@ class Outcomes:
     `hub_failed` is the error text of an effect on the hub (a Placement, the finalizer); "" is done.
     """
 
-    failed: Mapping[str, str] = NOTHING
+    failed: Mapping[str, str] = field(default_factory=dict)
     hub_failed: str = ""
 
 
@@ -247,7 +244,7 @@ class EventNote:
     note: str
     warning: bool = False
     cluster: str = ""
-    annotations: Mapping[str, str] = NOTHING
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

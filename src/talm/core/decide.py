@@ -1,0 +1,220 @@
+"""What now?  One pure look at a snapshot; every effect it asks for is idempotent.
+
+deleted ──► farewell, finalizer off          ended elsewhere ──► farewell
+no finalizer ──► finalizer on                remediation runs ──► rollout.step
+else ──► prepare ──► pre-caching ──► gates ──► remediation begins
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from talm.api.cgu import CguStatus, ClusterState, PolicyRef
+from talm.api.words import BAD_PHASES, FINALIZER, ClusterOutcome, ConditionType, Phase
+
+from . import rollout
+from .fleet import FleetDecision, decide_fleet, farewell, stored_phases
+from .gates import first_gate
+from .model import Move, RootPolicy, Snapshot, WantedPlacement
+from .placements import wanted_placements
+from .plan import plan_batches
+from .prepare import Prepared, prepare
+from .rollout import Course, Limits, RolloutStep
+from .story import ENDS, Rollout, RolloutVerdict
+
+NO_MOVES: Final = FleetDecision()
+
+
+class Stage(enum.Enum):
+    """Where the CGU is, judged from what is stored and seen."""
+
+    ADOPTING = enum.auto()  # it gets the finalizer
+    PREPARING = enum.auto()  # before the remediation: selection, policies, pre-caching, gates
+    REMEDIATING = enum.auto()
+    ENDED = enum.auto()  # the Succeeded condition was written, by whomever; the farewell is due
+    OVER = enum.auto()  # nothing is left to do
+    DELETING = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do, and what was found on the way (`settle` needs it).
+
+    `placements` None: they are left as they are; `drop_placements`: all of this CGU's are deleted.
+    The finalizer is changed last, and dropped only when every move was carried out.
+    """
+
+    stage: Stage
+    prepared: Prepared | None = None
+    fleet: FleetDecision = NO_MOVES
+    placements: tuple[WantedPlacement, ...] | None = None
+    drop_placements: bool = False
+    add_finalizer: bool = False
+    drop_finalizer: bool = False
+    rollout: RolloutStep | None = None
+    gate: RolloutVerdict | None = None
+
+    @property
+    def moves(self) -> tuple[Move, ...]:
+        return self.fleet.moves
+
+    @property
+    def ends(self) -> bool:
+        """True when this pass brings the CGU to its end."""
+        return self.gate is not None and self.gate.kind in ENDS
+
+
+def decide(seen: Snapshot) -> Decision:
+    """Say what to do now for one CGU.  Cost: linear in its clusters times its policies."""
+    meta = seen.cgu.metadata
+    if meta.deletion_timestamp is not None:
+        return Decision(
+            Stage.DELETING,
+            fleet=FleetDecision(() if is_over(seen.cgu.status) else farewell(seen)),
+            drop_placements=True,
+            drop_finalizer=FINALIZER in (meta.finalizers or ()),
+        )
+    if FINALIZER not in (meta.finalizers or ()):
+        return Decision(Stage.ADOPTING, add_finalizer=True)
+    if is_over(seen.cgu.status):
+        return Decision(Stage.OVER)
+    if has_succeeded_condition(seen.cgu.status):
+        fleet = FleetDecision(farewell(seen))
+        return Decision(Stage.ENDED, fleet=fleet, drop_placements=_deletes_objects(seen))
+    course = stored_course(seen.cgu.status)
+    if course is not None:
+        return _remediate(seen, course)
+    return _prepare(seen)
+
+
+def is_over(status: CguStatus) -> bool:
+    """True once `completedAt` is stored: the farewell has been said."""
+    return status.status is not None and status.status.completed_at is not None
+
+
+def has_succeeded_condition(status: CguStatus) -> bool:
+    """The one condition that steers: `Succeeded`, whoever wrote it, whatever its status, is the end."""
+    return any(c.type == ConditionType.SUCCEEDED for c in status.conditions or ())
+
+
+def stored_course(status: CguStatus) -> Course | None:
+    """The running remediation as it was stored; None when none runs."""
+    stored = status.status
+    if stored is None or stored.started_at is None or not status.remediation_plan:
+        return None
+    return Course(
+        started_at=stored.started_at,
+        plan=status.remediation_plan,
+        policies=status.managed_policies_for_upgrade or (),
+        batch=max(stored.current_batch, 1),
+        batch_started_at=stored.current_batch_started_at,
+        progress=stored.current_batch_remediation_progress or {},
+        clusters=status.clusters or (),
+    )
+
+
+def _prepare(seen: Snapshot) -> Decision:
+    found = prepare(seen)
+    required = found.precaching_required
+    held = found.held
+    # A hold does not touch those who have begun: they are in the stored plan.
+    plan = tuple(stored_phases(seen.cgu.status)) if held else (found.plan if required else ())
+    fleet = decide_fleet(seen, plan, held=held, enabled=seen.cgu.spec.enable)
+    if held:
+        return Decision(Stage.PREPARING, found, fleet)
+    base = Decision(
+        Stage.PREPARING, found, fleet, placements=_placements(seen, found.assessment.refs, {})
+    )
+    if required and not _is_precached(seen, found):
+        return base
+    return _begin(seen, base, found)
+
+
+def _is_precached(seen: Snapshot, found: Prepared) -> bool:
+    phases = stored_phases(seen.cgu.status)
+    return all(phases.get(c) in BAD_PHASES | {Phase.SUCCEEDED} for c in found.plan)
+
+
+def _begin(seen: Snapshot, base: Decision, found: Prepared) -> Decision:
+    """Pre-caching is done or not asked for: end, wait at a gate, or begin the remediation."""
+    phases = stored_phases(seen.cgu.status)
+    left = found.plan
+    if found.precaching_required:
+        left = tuple(c for c in found.plan if phases.get(c) is Phase.SUCCEEDED)
+        if not left:
+            return _ending(seen, base, Rollout.ALL_FAILED_PRECACHING)
+    closed = first_gate(seen)
+    if closed is not None:
+        return replace(base, gate=closed)
+    if not left:
+        return _ending(seen, base, Rollout.ALREADY_COMPLIANT)
+    canaries = seen.cgu.spec.remediation_strategy.canaries or ()
+    compliant = [c for c in found.selection.clusters if c not in set(found.plan)]
+    course = Course(
+        started_at=seen.now,
+        plan=plan_batches(left, canaries, found.max_concurrency),
+        policies=found.assessment.refs,
+        clusters=tuple(ClusterState(name=c, state=ClusterOutcome.COMPLETE) for c in compliant),
+    )
+    return _step(seen, course, base)
+
+
+def _remediate(seen: Snapshot, course: Course) -> Decision:
+    return _step(seen, course, Decision(Stage.REMEDIATING))
+
+
+def _step(seen: Snapshot, course: Course, base: Decision) -> Decision:
+    spec = seen.cgu.spec
+    limits = Limits(
+        timeout=dt.timedelta(minutes=spec.remediation_strategy.timeout),
+        on_batch_timeout=spec.batch_timeout_action,
+        canaries=sum(
+            c in set(spec.remediation_strategy.canaries or ()) for b in course.plan for c in b
+        ),
+    )
+    step = rollout.step(course, _policies_of(seen, course), limits, seen.now)
+    if step.verdict.kind in ENDS:
+        return replace(_ending(seen, base, step.verdict.kind), rollout=step, gate=step.verdict)
+    gate = step.verdict
+    if seen.placement_problems:
+        name, text = min(seen.placement_problems.items())
+        gate = RolloutVerdict(Rollout.WAITING_FOR_PLACEMENT, (name,), text)
+    placements = _placements(seen, course.policies, step.enforced)
+    return replace(base, rollout=step, gate=gate, placements=placements)
+
+
+def _ending(seen: Snapshot, base: Decision, kind: Rollout) -> Decision:
+    """The end: what is left is taken away in the same pass that stores it."""
+    drop = _deletes_objects(seen)
+    return replace(
+        base,
+        fleet=FleetDecision(farewell(seen)),
+        drop_placements=drop,
+        placements=None,
+        gate=RolloutVerdict(kind),
+    )
+
+
+def _policies_of(seen: Snapshot, course: Course) -> Mapping[PolicyRef, RootPolicy]:
+    return {
+        policy.ref: policy
+        for ref in course.policies
+        for policy in seen.policies.get(ref.name, ())
+        if policy.namespace == ref.namespace
+    }
+
+
+def _placements(
+    seen: Snapshot, refs: tuple[PolicyRef, ...], enforced: Mapping[PolicyRef, tuple[str, ...]]
+) -> tuple[WantedPlacement, ...]:
+    return wanted_placements(seen.cgu.metadata, refs, enforced)
+
+
+def _deletes_objects(seen: Snapshot) -> bool:
+    actions = seen.cgu.spec.actions
+    after = actions.after_completion if actions else None
+    return after is None or after.delete_objects

@@ -1,0 +1,206 @@
+"""Pre-caching of all clusters of a CGU: whose turn it is, which move each makes, who leaves.
+
+One cluster is decided at a time, from what is stored and seen of it alone: a bad one never stops the
+others.  Whoever has begun goes on even while the CGU as a whole is held (a policy that vanished, an
+unknown cluster): a hold stops what has not begun.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from talm.api.cgu import CguStatus, Wait
+from talm.api.words import BAD_PHASES, FINAL_PHASES, Phase
+
+from . import clock, precache
+from .model import UNSEEN, Cluster, Effect, Move, Snapshot
+from .story import Precaching, PrecachingVerdict
+
+Phases = Mapping[str, Phase]
+PHASE_BY_WORD: Final = {phase.value: phase for phase in Phase}
+JUST_AFTER: Final = dt.timedelta(milliseconds=100)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetDecision:
+    """The moves of this pass, facts that no rule covers, and when looking again may tell more."""
+
+    moves: tuple[Move, ...] = ()
+    complaints: Mapping[str, str] = field(default_factory=dict)
+    look_again_after: dt.timedelta | None = None
+
+
+def stored_phases(status: CguStatus) -> dict[str, Phase]:
+    """What the status remembers; a word that is no state counts as not started."""
+    words = (status.precaching.status if status.precaching else None) or {}
+    return {c: PHASE_BY_WORD.get(word, Phase.NOT_STARTED) for c, word in words.items()}
+
+
+def stored_waits(status: CguStatus) -> Mapping[str, Wait]:
+    return (status.precaching.waits if status.precaching else None) or {}
+
+
+def decide_fleet(
+    seen: Snapshot, plan: Iterable[str], *, held: bool, enabled: bool
+) -> FleetDecision:
+    """Advance every cluster of the plan by one step; those that left the plan are cleaned up.
+
+    A cluster leaves NotStarted only when that state is stored: it is the CGU's claim on the cluster
+    (see `Snapshot.owners`).  `held`: nothing new begins.
+    """
+    phases = stored_phases(seen.cgu.status)
+    waits = stored_waits(seen.cgu.status)
+    planned = tuple(plan)
+    moves: list[Move] = []
+    complaints: dict[str, str] = {}
+    look: list[dt.timedelta] = []
+    for cluster in planned:
+        phase = phases.get(cluster)
+        if phase is None or phase in FINAL_PHASES or (held and phase is Phase.NOT_STARTED):
+            continue
+        try:
+            move = _move(seen, cluster, phase, waits.get(cluster), enabled=enabled)
+        except precache.ImpossibleFact as exc:
+            complaints[cluster] = str(exc)
+            move = None
+        if move is not None:
+            moves.append(move)
+        look += _looks(seen, cluster, phase, waits.get(cluster), enabled=enabled)
+    if not held:
+        gone = phases.keys() - set(planned)
+        moves += [_leave(seen, c, phases[c]) for c in sorted(gone) if phases[c] not in FINAL_PHASES]
+    return FleetDecision(tuple(moves), complaints, min(look, default=None))
+
+
+def _move(
+    seen: Snapshot, cluster: str, phase: Phase, wait: Wait | None, *, enabled: bool
+) -> Move | None:
+    """One cluster's move, or None when it waits."""
+    if cluster in seen.owners:
+        # The older CGU cleans up whatever we have begun; afterwards it is our turn again.
+        return None if phase is Phase.NOT_STARTED else Move(cluster, Phase.NOT_STARTED)
+    sight = seen.sights.get(cluster, UNSEEN)
+    step = precache.advance(phase, sight.fact)
+    if step.goto in FINAL_PHASES:
+        return Move(cluster, step.goto, step.effects, sight.note)
+    bad = precache.ending(
+        phase,
+        clock.spent(wait, seen.now),
+        limit_of(seen, phase),
+        seen.clusters.get(cluster, Cluster(cluster)),
+        enabled=enabled,
+        rules=seen.rules,
+        now=seen.now,
+        note=sight.note,
+    )
+    if bad is not None:
+        return Move(cluster, bad.phase, (Effect.WITHDRAW,), bad.why)
+    if step.goto is phase and not step.effects:
+        return None
+    return Move(cluster, step.goto, step.effects)
+
+
+def _leave(seen: Snapshot, cluster: str, phase: Phase) -> Move:
+    """Forget a cluster that is open and no longer planned; what was begun there is taken away."""
+    begun = phase is not Phase.NOT_STARTED and cluster not in seen.owners
+    return Move(cluster, None, (Effect.REMOVE,) if begun and cluster in seen.clusters else ())
+
+
+def farewell(seen: Snapshot) -> tuple[Move, ...]:
+    """The end or deletion of the CGU: remove what is left on each cluster that did not succeed.
+
+    A cluster that another CGU owns is the other's business; one that is no longer on the hub is nobody's.
+    """
+    moves = []
+    for cluster, phase in stored_phases(seen.cgu.status).items():
+        begun = phase is not Phase.NOT_STARTED or cluster in seen.sights
+        if phase is Phase.SUCCEEDED or cluster in seen.owners or not begun:
+            continue
+        if cluster in seen.clusters:
+            goto = phase if phase in FINAL_PHASES else None
+            moves.append(Move(cluster, goto, (Effect.REMOVE,)))
+    return tuple(moves)
+
+
+def limit_of(seen: Snapshot, phase: Phase) -> dt.timedelta:
+    """The deadline of the states of this kind."""
+    job = dt.timedelta(minutes=seen.cgu.spec.remediation_strategy.timeout)
+    return precache.deadline(phase, seen.rules, job)
+
+
+def is_running(seen: Snapshot, cluster: str) -> bool:
+    """True while the clock of the cluster's deadline runs."""
+    known = seen.clusters.get(cluster)
+    return known is not None and known.available and cluster not in seen.owners
+
+
+def _looks(
+    seen: Snapshot, cluster: str, phase: Phase, wait: Wait | None, *, enabled: bool
+) -> list[dt.timedelta]:
+    """When time alone may change what is decided for this cluster."""
+    looks = []
+    sight = seen.sights.get(cluster, UNSEEN)
+    if sight.recheck is not None:
+        looks.append(sight.recheck)
+    known = seen.clusters.get(cluster)
+    if known is not None and not known.available and enabled and known.since is not None:
+        looks.append(known.since + seen.rules.unavailable_grace - seen.now)
+    elif is_running(seen, cluster):
+        looks.append(limit_of(seen, phase) - clock.spent(wait, seen.now))
+    # Just after the moment, not just before it.
+    return [max(look, dt.timedelta()) + JUST_AFTER for look in looks]
+
+
+def settle_phases(
+    stored: Phases, plan: Iterable[str], moves: Iterable[Move], failed: Mapping[str, str]
+) -> dict[str, Phase]:
+    """What is stored next: the stored phases, those new in the plan, and the moves that were made."""
+    phases = dict(stored)
+    for cluster in plan:
+        phases.setdefault(cluster, Phase.NOT_STARTED)
+    for move in moves:
+        if move.cluster in failed:
+            continue
+        if move.goto is None:
+            phases.pop(move.cluster, None)
+        else:
+            phases[move.cluster] = move.goto
+    return phases
+
+
+def settle_waits(seen: Snapshot, phases: Phases) -> dict[str, Wait]:
+    """The clocks of the open clusters; a new one when the kind of state has changed."""
+    before = stored_phases(seen.cgu.status)
+    waits = stored_waits(seen.cgu.status)
+    after: dict[str, Wait] = {}
+    for cluster, phase in phases.items():
+        if phase in FINAL_PHASES:
+            continue
+        old = waits.get(cluster)
+        if _kind(before.get(cluster, phase)) != _kind(phase) or cluster in seen.owners:
+            old = None
+        wait = clock.tick(old, running=is_running(seen, cluster), now=seen.now)
+        if wait != Wait():
+            after[cluster] = wait
+    return after
+
+
+def _kind(phase: Phase) -> bool:
+    return phase in precache.SETUP_PHASES
+
+
+def verdict(phases: Phases, plan: Iterable[str]) -> PrecachingVerdict:
+    """All clusters of the plan together.  The plan is not empty."""
+    planned = [phases.get(cluster, Phase.NOT_STARTED) for cluster in plan]
+    still_open = sum(phase not in FINAL_PHASES for phase in planned)
+    bad = sum(phase in BAD_PHASES for phase in planned)
+    if still_open:
+        return PrecachingVerdict(Precaching.IN_PROGRESS, still_open)
+    if not bad:
+        return PrecachingVerdict(Precaching.COMPLETED)
+    if bad == len(planned):
+        return PrecachingVerdict(Precaching.FAILED, bad)
+    return PrecachingVerdict(Precaching.PARTIALLY_DONE, bad)

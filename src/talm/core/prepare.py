@@ -1,0 +1,170 @@
+"""What is true of a CGU before any cluster is looked at: selection, policies, plan, specification.
+
+The order of judgement is the existing operator's: who, then which policies, then which images.  What
+is found wrong becomes a `Problem` with the words of both vocabularies.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Final
+
+from talm.api.cgu import PrecachingSpec
+from talm.api.words import Phase, Reason
+
+from .fleet import stored_phases
+from .model import Hold, Snapshot
+from .plan import computed_max_concurrency, plan_batches
+from .platform_image import Pending, validate_platform_image
+from .policies import Assessment, assess, unresolvable_dependency
+from .precache_spec import Invalid, Valid, derive
+from .selection import Selection, select
+from .story import Problem
+
+FIVE_MINUTES: Final = dt.timedelta(minutes=5)
+CGU: Final = "The ClusterGroupUpgrade CR"
+# Nobody has begun anything that depends on the specification.
+NO_ASSESSMENT: Final = Assessment()
+BEFORE_THE_JOB: Final = frozenset({Phase.NOT_STARTED, Phase.PREPARING})
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The findings.  With a problem of selection or validation the rest is as far as it got.
+
+    `pending`: an update graph has not answered yet, so nothing can be said of what depends on it.
+    `spec` is what clusters that start now get; None when pre-caching is not required or has no valid one.
+    """
+
+    selection: Selection
+    assessment: Assessment = NO_ASSESSMENT
+    selection_problem: Problem | None = None
+    validation_problem: Problem | None = None
+    pending: bool = False
+    batches: tuple[tuple[str, ...], ...] = ()
+    max_concurrency: int = 0
+    precaching_required: bool = False
+    spec: PrecachingSpec | None = None
+    workload_image: str = ""
+    spec_problem: Problem | None = None
+    look_again_after: dt.timedelta | None = None
+
+    @property
+    def plan(self) -> tuple[str, ...]:
+        """The clusters of the plan, in the plan's order."""
+        return tuple(cluster for batch in self.batches for cluster in batch)
+
+    @property
+    def held(self) -> bool:
+        """True when nothing new may begin."""
+        return (
+            self.pending
+            or self.selection_problem is not None
+            or self.validation_problem is not None
+            or self.spec_problem is not None
+        )
+
+
+def prepare(seen: Snapshot) -> Prepared:
+    """Judge one CGU; linear in clusters times policies."""
+    spec = seen.cgu.spec
+    selection = select(spec, seen.clusters)
+    concurrency = computed_max_concurrency(
+        spec.remediation_strategy.max_concurrency, len(selection.clusters)
+    )
+    if selection.problem:
+        problem = Problem(
+            Reason.CLUSTER_NOT_FOUND,
+            selection.problem,
+            Reason.UPGRADE_CANNOT_START,
+            f"{CGU}: {selection.problem}",
+        )
+        return Prepared(
+            selection,
+            selection_problem=problem,
+            max_concurrency=concurrency,
+            look_again_after=FIVE_MINUTES,
+        )
+    assessment = assess(seen.cgu, selection.clusters, seen.policies)
+    found = _validation(seen, assessment)
+    canaries = spec.remediation_strategy.canaries or ()
+    batches = plan_batches(assessment.non_compliant, canaries, concurrency)
+    if found is not None:
+        wrong = None if found is _PENDING else _in_both_words(found, assessment)
+        return Prepared(
+            selection,
+            assessment,
+            validation_problem=wrong,
+            pending=wrong is None,
+            max_concurrency=concurrency,
+            look_again_after=found.look_again_after,
+        )
+    base = Prepared(selection, assessment, batches=batches, max_concurrency=concurrency)
+    if not spec.pre_caching or not batches:
+        return base
+    return _with_spec(seen, base)
+
+
+# An update graph has been asked and has not answered: its answer brings the next look.
+_PENDING: Final = Hold("", "", FIVE_MINUTES)
+
+
+def _validation(seen: Snapshot, assessment: Assessment) -> Hold | None:
+    """The first thing wrong with policies, platform image or their order; None when all is well."""
+    if seen.cgu.spec.manifest_work_templates:
+        text = "manifestWorkTemplates are not supported by this version; use managedPolicies"
+        return Hold(Reason.UNSUPPORTED, text, FIVE_MINUTES)
+    if assessment.problem is not None:
+        return assessment.problem
+    # Whoever has begun keeps its specification: a flaky graph must not hold what is under way.
+    if not _has_begun(seen):
+        image = validate_platform_image(
+            assessment.in_spec_order,
+            seen.sources.graph,
+            pre_caching=seen.cgu.spec.pre_caching,
+        )
+        if isinstance(image, Pending):
+            return _PENDING
+        if image is not None:
+            return image
+    return unresolvable_dependency(assessment.for_upgrade)
+
+
+def _in_both_words(hold: Hold, assessment: Assessment) -> Problem:
+    manual = assessment.manual_message or f"{CGU}: {hold.message}"
+    return Problem(hold.reason, hold.message, Reason.UPGRADE_CANNOT_START, manual)
+
+
+def _has_begun(seen: Snapshot) -> bool:
+    return any(p not in BEFORE_THE_JOB for p in stored_phases(seen.cgu.status).values())
+
+
+def _with_spec(seen: Snapshot, base: Prepared) -> Prepared:
+    """Derive the specification; while no cluster is past PreparingToStart it replaces the stored one."""
+    values = {name: getattr(base, name) for name in Prepared.__slots__} | {
+        "precaching_required": True
+    }
+    stored = seen.cgu.status.precaching.spec if seen.cgu.status.precaching else None
+    found = derive(
+        seen.cgu,
+        base.assessment.in_spec_order,
+        seen.sources,
+        seen.rules.allowed_workload_images,
+    )
+    if stored is not None and stored != PrecachingSpec() and _has_begun(seen):
+        image = found.workload_image if isinstance(found, Valid) else ""
+        return Prepared(**values | {"spec": stored, "workload_image": image})
+    match found:
+        case Valid():
+            return Prepared(**values | {"spec": found.spec, "workload_image": found.workload_image})
+        case Pending():
+            return Prepared(**values | {"pending": True})
+        case Invalid():
+            problem = Problem(
+                found.reason,
+                found.message,
+                found.manual_reason,
+                found.manual_message,
+            )
+            return Prepared(**values | {"spec_problem": problem, "look_again_after": FIVE_MINUTES})

@@ -1,0 +1,181 @@
+"""Every setting of the operator: name, unit, default and why.  Flags, environment and file, and the
+reference page, all come from this table (`talm run --help`, `docs/reference/settings.md`).
+
+Precedence: flag, then environment (`TALM_` + name), then the file given by `--config` (YAML, keys with
+dashes), then the default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from typing import Any, Final
+
+from talm.core.model import Rules, Vocabulary
+from talm.errors import SetupError
+
+
+def setting(default: Any, why: str, *, unit: str = "", choices: tuple[str, ...] = ()) -> Any:
+    """A dataclass field that knows its unit, its choices and its reason."""
+    return dataclasses.field(
+        default=default, metadata={"why": why, "unit": unit, "choices": choices}
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The operator's settings, checked by `check`."""
+
+    workload_image: str = setting(
+        "", "Image of the pre-caching workload. There is no default: the operator refuses to start "
+        "without one.",
+    )  # fmt: skip
+    kubeconfig: str = setting(
+        "", "Kubeconfig of the hub. Empty: $KUBECONFIG, ~/.kube/config, else the pod's own account."
+    )
+    namespace: str = setting(
+        "talm-system", "Namespace of the operator's Lease; in a pod, the pod's own namespace."
+    )
+    transport: str = setting(
+        "auto", "How spokes are reached; auto takes the way that the hub serves.",
+        choices=("auto", "viewaction"),
+    )  # fmt: skip
+    profile: str = setting(
+        "talm", "What is put on a spoke: our own workload, or the existing operator's to the byte.",
+        choices=("talm", "existing"),
+    )  # fmt: skip
+    spoke_namespace: str = setting(
+        "openshift-talm-pre-cache",
+        "Namespace of the workload on every spoke; it is deleted there. openshift-talo-pre-cache "
+        "for drop-in use, else only names that begin with talm-.",
+    )
+    conditions: str = setting(
+        "all", "Vocabulary of the conditions: the manual's, the existing operator's current one, or "
+        "both.", choices=("all", "manual", "current"),
+    )  # fmt: skip
+    allowed_workload_images: str = setting(
+        "", "Images that a PreCachingConfig may name as preCacheImage, comma separated; a name that "
+        "ends with * is a prefix. Empty: none, since the workload has root's reach on spokes.",
+    )  # fmt: skip
+    setup_deadline: int = setting(
+        30, "A cluster whose Job has not become active by then fails; time in which it is "
+        "unavailable or waits for another CGU does not count.", unit="minutes",
+    )  # fmt: skip
+    unavailable_grace: int = setting(
+        10, "Once a CGU is enabled, a cluster that has been unavailable for longer fails. The hub "
+        "itself needs 5 to 10 minutes to notice an outage.", unit="minutes",
+    )  # fmt: skip
+    workers: int = setting(
+        8, "CGUs that are worked on at the same time; each one is always handled by one worker."
+    )
+    concurrency: int = setting(
+        64, "Requests to the API server in flight at most. It is halved when the server says 429 "
+        "or gets slow, and creeps up again.",
+    )  # fmt: skip
+    leader_elect: bool = setting(True, "Hold a Lease, so that one of several replicas is at work.")
+    lease_duration: float = setting(
+        15.0, "A Lease that was not renewed for so long may be taken by another replica. "
+        "Defaults of client-go.", unit="seconds",
+    )  # fmt: skip
+    renew_deadline: float = setting(
+        10.0, "A leader that could not renew for so long stops writing and ends.", unit="seconds"
+    )
+    retry_period: float = setting(2.0, "Pause between two tries for the Lease.", unit="seconds")
+    takeover: bool = setting(
+        False, "Start although the existing operator's Lease 9a2365a3.openshift.io is being "
+        "renewed. Two operators on one hub undo each other's work.",
+    )  # fmt: skip
+    bind_address: str = setting(
+        "127.0.0.1:8080", "Where /healthz, /readyz and /metrics are served; the Deployment sets "
+        "0.0.0.0:8080. Port 0 lets the system choose.",
+    )  # fmt: skip
+    graph_timeout: float = setting(
+        10.0, "How long one request to an update graph may take.", unit="seconds"
+    )
+    graph_insecure: bool = setting(
+        False, "Do not verify the certificate of update graphs (INSECURE_GRAPH_CALL of the "
+        "existing operator).",
+    )  # fmt: skip
+    log_format: str = setting("json", "Form of the log lines.", choices=("json", "console"))
+    log_level: str = setting(
+        "info", "Info tells of CGUs and batches, debug also of every cluster.",
+        choices=("debug", "info", "warning", "error"),
+    )  # fmt: skip
+    shutdown_grace: float = setting(
+        20.0, "How long running passes may finish after SIGTERM; less than a pod's 30 s.",
+        unit="seconds",
+    )  # fmt: skip
+
+    @property
+    def rules(self) -> Rules:
+        """The part of the settings that decides."""
+        images = tuple(i.strip() for i in self.allowed_workload_images.split(",") if i.strip())
+        return Rules(
+            vocabulary=Vocabulary(self.conditions),
+            setup_deadline=dt.timedelta(minutes=self.setup_deadline),
+            unavailable_grace=dt.timedelta(minutes=self.unavailable_grace),
+            allowed_workload_images=images,
+        )
+
+    @property
+    def bind(self) -> tuple[str, int]:
+        """Host and port of `bind_address`."""
+        host, _, port = self.bind_address.rpartition(":")
+        return host or "127.0.0.1", int(port)
+
+
+POSITIVE: Final = (
+    "setup_deadline", "unavailable_grace", "workers", "concurrency", "lease_duration",
+    "renew_deadline", "retry_period", "graph_timeout", "shutdown_grace",
+)  # fmt: skip
+
+
+def check(settings: Settings) -> Settings:
+    """Return the settings when they make sense.
+
+    Raises `SetupError`, which names the setting, what it was and what it must be.
+    """
+    if not settings.workload_image:
+        raise SetupError(
+            "workload-image is not set: there is no default image; give --workload-image or "
+            "TALM_WORKLOAD_IMAGE"
+        )
+    for field in dataclasses.fields(settings):
+        choices = field.metadata["choices"]
+        value = getattr(settings, field.name)
+        if choices and value not in choices:
+            raise SetupError(
+                f"{flag(field.name)} is {value!r}: it must be one of {', '.join(choices)}"
+            )
+        if field.name in POSITIVE and value <= 0:
+            raise SetupError(f"{flag(field.name)} is {value}: it must be positive")
+    if not settings.retry_period < settings.renew_deadline < settings.lease_duration:
+        raise SetupError("retry-period < renew-deadline < lease-duration must hold")
+    host, _, port = settings.bind_address.rpartition(":")
+    if not port.isdecimal():
+        raise SetupError(f"bind-address is {settings.bind_address!r}: it must be HOST:PORT")
+    return settings
+
+
+def flag(name: str) -> str:
+    """`setup_deadline` -> `setup-deadline`: the name in flags and files."""
+    return name.replace("_", "-")
+
+
+def to_markdown() -> str:
+    """The reference page of all settings."""
+    rows = ["| setting | unit | default | why |", "|---|---|---|---|"]
+    for field in dataclasses.fields(Settings):
+        default = f"`{field.default}`" if field.default != "" else ""
+        choices = field.metadata["choices"]
+        one_of = f" One of {', '.join(f'`{c}`' for c in choices)}." if choices else ""
+        name = flag(field.name)
+        rows.append(
+            f"| `{name}` | {field.metadata['unit']} | {default} | {field.metadata['why']}{one_of} |"
+        )
+    return (
+        "# Settings of the operator\n\n"
+        "Made from `src/talm/hub/settings.py` by `make docs`; do not edit.\n\n"
+        "A flag `--NAME` beats the environment's `TALM_NAME` (upper case, underscores), which beats the "
+        "file named by `--config`, which beats the default.\n\n" + "\n".join(rows) + "\n"
+    )

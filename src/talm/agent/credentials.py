@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -53,7 +52,7 @@ def read_auth_file(file: Path | None) -> Mapping[str, str]:
         auths = msgspec.json.decode(file.read_bytes(), type=_AuthFile).auths
         for entry in auths.values():
             base64.b64decode(entry.auth, validate=True)
-    except (OSError, msgspec.MsgspecError, binascii.Error) as exc:
+    except (OSError, ValueError) as exc:  # ValueError: no JSON, or no base64
         raise invalid_spec(f"{file} is no readable auth.json: {type(exc).__name__}") from exc
     return {name: entry.auth for name, entry in auths.items() if entry.auth}
 

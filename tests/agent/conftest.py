@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from talm.agent.settings import Settings
+from talm.sim.images import SyntheticImage, build_image
+
+from .faultyregistry import FaultyRegistry, serve
+
+
+@pytest.fixture
+async def registry() -> AsyncIterator[FaultyRegistry]:
+    async with serve() as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def release() -> SyntheticImage:
+    """Two layers of 300 and 40 kB."""
+    chance = random.Random(4)
+    layers = [{"a": chance.randbytes(300_000)}, {"b": chance.randbytes(40_000)}]
+    return build_image("openshift-release/release", layers)
+
+
+@pytest.fixture
+def big(release: SyntheticImage) -> str:
+    """The digest of the release's largest blob."""
+    return max(release.blobs, key=lambda digest: len(release.blobs[digest]))
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for something that tells nobody when it happens; the test's own timeout bounds it."""
+    while not holds():  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+
+
+SettingsFor = Callable[..., Settings]
+
+
+@pytest.fixture
+def settings_for(tmp_path: Path) -> SettingsFor:
+    """Settings of a run that gives up after 20 s without a byte; keywords replace any of them."""
+
+    def settings(platform_image: str, **others: object) -> Settings:
+        known: dict[str, object] = {
+            "platform_image": platform_image,
+            "store": f"oci-layout:{tmp_path / 'images'}",
+            "termination_log": tmp_path / "termination-log",
+            "retry_for_s": 20.0,
+            "stall_s": 20.0,
+            "run": "run-1",
+        }
+        return Settings(**(known | others))  # type: ignore[arg-type]
+
+    return settings

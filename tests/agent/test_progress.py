@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+
+from talm.agent.failures import failure
+from talm.agent.progress import LogSink, Progress, TerminalSink
+from talm.api.progress import FailureClass, ProgressRecord, RunPhase
+from talm.errors import Unreachable
+
+from .conftest import until
+
+
+class Board:
+    """A sink that shows every record it was told, and can be out of reach."""
+
+    def __init__(self, interval_s: float = 3600.0) -> None:
+        self.interval_s = interval_s
+        self.records: list[ProgressRecord] = []
+        self.refusals = 0
+        self.hangs = False
+        self.closed = False
+
+    async def write(self, record: ProgressRecord) -> None:
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.refusals:
+            self.refusals -= 1
+            raise Unreachable("PATCH", "configmaps", 0, "the link is down")
+        self.records.append(record)
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def phases(self) -> list[str]:
+        return [record.phase for record in self.records]
+
+
+async def until_told(board: Board, count: int) -> None:
+    await until(lambda: len(board.records) >= count)
+
+
+async def test_a_phase_is_told_at_once_and_counts_wait_for_their_turn() -> None:
+    progress, board = Progress("run-1"), Board()
+    async with progress.told_to([board]):
+        await until_told(board, 1)
+        progress.planned(images=2, total=100, held=40)
+        progress.gained(10)
+        progress.enter(RunPhase.DOWNLOADING)
+        await until_told(board, 2)
+        progress.finish(None)
+    assert board.phases() == ["Starting", "Downloading", "Succeeded"]
+    assert board.records[1].bytes_done == 50
+    assert board.records[1].heartbeat is not None
+    assert board.closed
+
+
+async def test_counts_are_told_at_the_sinks_own_pace() -> None:
+    progress, board = Progress("run-1"), Board(interval_s=0.01)
+    async with progress.told_to([board]):
+        for _ in range(3):
+            progress.gained(1)
+            await until_told(board, len(board.records) + 1)
+        progress.finish(None)
+    assert [record.bytes_done for record in board.records] == sorted(
+        record.bytes_done for record in board.records
+    )
+
+
+async def test_a_record_that_could_not_be_delivered_is_delivered_later() -> None:
+    progress, board = Progress("run-1"), Board(interval_s=0.01)
+    board.refusals = 3
+    async with progress.told_to([board]):
+        await until_told(board, 1)
+        progress.finish(None)
+    assert board.phases() == ["Starting", "Succeeded"]
+
+
+async def test_a_sink_that_hangs_does_not_keep_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("talm.agent.progress._LAST_WORD_S", 0.05)
+    progress, stuck, board = Progress("run-1"), Board(), Board()
+    stuck.hangs = True
+    async with progress.told_to([stuck, board]):
+        progress.finish(failure(FailureClass.UNAUTHORIZED, "no"))
+    assert board.records[-1].error_class == "Unauthorized"
+    assert board.records[-1].error_text == "no"
+    assert stuck.closed
+
+
+async def test_a_count_goes_backwards_only_with_a_stated_restart() -> None:
+    progress = Progress("run-1")
+    progress.planned(images=1, total=100, held=0)
+    progress.gained(60)
+    progress.dropped(0)
+    assert progress.record.restarts == 0
+    progress.dropped(60)
+    assert (progress.record.bytes_done, progress.record.restarts) == (0, 1)
+
+
+async def test_a_passing_trouble_is_shown_and_forgotten_at_the_good_end() -> None:
+    progress = Progress("run-1")
+    progress.retrying("503")
+    assert progress.record.error_text == "503"
+    progress.finish(None)
+    assert (progress.record.error_text, progress.record.phase) == ("", "Succeeded")
+
+
+async def test_the_record_fits_into_its_share_of_a_config_map() -> None:
+    progress = Progress("run-1")
+    progress.finish(failure(FailureClass.IMAGE_NOT_FOUND, "x" * 100_000))
+    assert len(msgspec.json.encode(progress.record)) < 16 << 10
+
+
+async def test_log_and_terminal_show_a_whole_run(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress("run-1")
+    async with progress.told_to([LogSink(), TerminalSink()]):
+        progress.planned(images=1, total=2 << 20, held=0)
+        progress.gained(2 << 20)
+        progress.image_done()
+        progress.finish(None)
+    shown = capsys.readouterr().out
+    assert "mib=2.0/2.0" in shown
+    assert "Succeeded 1/1 images" in shown

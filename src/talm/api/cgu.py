@@ -54,6 +54,8 @@ __all__ = [
 
 Name = Annotated[str, schema_only(minLength=1)]
 
+# Minutes beyond this are no date any more; `format: int32` alone is not checked.
+_INT32_MAX: Final = 2**31 - 1
 # The bounds are for the API server's cost estimate of the rule alone; no YAML comes near them.
 _SELECTORS: Final = 1_000
 _EXPRESSIONS: Final = 100
@@ -129,6 +131,7 @@ class RemediationStrategy(Wire, frozen=True, kw_only=True):
             " batches. The pre-caching Job of each cluster has the same number of minutes, its"
             " own. 0 ends an enabled update at once.",
             minimum=0,
+            maximum=_INT32_MAX,
         ),
     ] = 240
 

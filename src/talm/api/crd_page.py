@@ -21,6 +21,7 @@ update does not touch is not checked again.
 _RULES: Final = {
     "enum": "one of",
     "minimum": "at least",
+    "maximum": "at most",
 }
 
 

@@ -30,6 +30,7 @@ _ORDER: Final = (
     "default",
     "enum",
     "minimum",
+    "maximum",
     "minLength",
     "maxItems",
     "required",

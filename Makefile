@@ -39,7 +39,7 @@ check: env $(GENERATED_CHECKS)
 	@echo "make check: passed"
 
 hub: controlplane
-	@$(RUN) -m talm.sim.standing start $(HUB)
+	@$(RUN) -m talm.sim.standing start --crds deploy/crds $(HUB)
 
 hub-stop: env
 	@$(RUN) -m talm.sim.standing stop $(HUB)

@@ -133,8 +133,11 @@ class ControlPlane:
         self.progress(f"{self.name}: ready after {time.monotonic() - started:.1f} s")
         return self
 
-    async def stop(self) -> None:
-        """End everything; the directory stays."""
+    async def stop(self, *, kill: bool = False) -> None:
+        """End everything, politely (about 2 s) or at once; the directory stays."""
+        if kill:
+            self._abandon()
+            return
         try:
             await asyncio.gather(*(child.stop() for child in self.children if child != self._etcd))
             if self._etcd is not None:  # last: the others say good-bye to it
@@ -177,13 +180,9 @@ class ControlPlane:
     # --- the steps of a start ---
 
     def _take_lock(self) -> None:
-        lock = (self.directory / "lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise SetupError(f"a control plane is running in {self.directory} already") from None
-        self._lock = lock
+        self._lock = _lock(self.directory)
+        if self._lock is None:
+            raise SetupError(f"a control plane is running in {self.directory} already")
 
     def _prepare(self) -> None:
         """Make keys, keep a port, write the kubeconfigs anew (the port may be another one)."""
@@ -266,6 +265,27 @@ class ControlPlane:
         if self._lock is not None:
             self._lock.close()
         self._etcd = self._api_server = self._manager = self._port = self._lock = None
+
+
+def _lock(directory: Path) -> IO[str] | None:
+    """Take the directory's lock, held until the file is closed; None when somebody has it."""
+    lock = (directory / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock
+
+
+def is_running(directory: Path) -> bool:
+    """Whether some process runs a control plane in `directory`."""
+    if not directory.is_dir():
+        return False
+    lock = _lock(directory)
+    if lock is not None:
+        lock.close()
+    return lock is None
 
 
 def _move_kubeconfig(path: Path, server: str) -> None:

@@ -1,0 +1,131 @@
+"""Fixtures for tests against a real API server, and the rule that CI skips nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Generator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+import pytest_asyncio
+
+from talm.api.kinds import NAMESPACE
+from talm.errors import SetupError
+from talm.kube.client import Client
+from talm.sim import foreign_crds
+from talm.sim.binaries import find_crds, find_program, find_programs
+from talm.sim.controlplane import HUB_CONTROLLERS, ControlPlane
+from talm.sim.hubs import Hub, existing_kubeconfig, find_hub
+
+OUR_CRDS = Path(__file__).parents[1] / "deploy" / "crds"
+# Set in CI: a test that is skipped there proves nothing, so it fails the run.
+NO_SKIP = "TALM_NO_SKIP"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skipped test into a failed one where nothing may be skipped."""
+    report = yield
+    if os.environ.get(NO_SKIP) and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which {NO_SKIP} forbids: {call.excinfo and call.excinfo.value}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a whole module that skips itself."""
+    report = yield
+    if os.environ.get(NO_SKIP) and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which {NO_SKIP} forbids: {report.longrepr}"
+    return report
+
+
+def skip_without(*, own: bool) -> None:
+    """Skip the test, saying why, when this machine has no API server for it.
+
+    `own`: a cluster that exists does not do; the test wants to start, stop and break its own.
+    """
+    try:
+        if own or existing_kubeconfig() is None:
+            find_programs()
+            find_crds()
+    except SetupError as error:
+        pytest.skip(str(error))
+
+
+def skip_without_program(name: str) -> None:
+    """Skip the test, saying why, when `name` (registry, action-gc, ...) was not built."""
+    try:
+        find_program(name)
+    except SetupError as error:
+        pytest.skip(str(error))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
+    """A hub with the foreign CRDs and ours, shared by all tests: $KUBECONFIG's, else our own."""
+    skip_without(own=False)
+    own = ControlPlane(tmp_path_factory.mktemp("hub"), fsync=False)
+    try:
+        async with find_hub(own) as found:
+            async with await Client.connect(found.kubeconfig, user_agent="talm-tests") as client:
+                await foreign_crds.install(client)
+                await foreign_crds.apply_own(client, OUR_CRDS)
+            yield found
+    finally:
+        shutil.rmtree(own.directory / "etcd", ignore_errors=True)
+
+
+@pytest_asyncio.fixture
+async def hub_client(hub: Hub, request: pytest.FixtureRequest) -> AsyncIterator[Client]:
+    """A client of the shared hub that may do everything; its user agent names the test."""
+    user_agent = f"talm-tests/{request.node.originalname}"
+    async with await Client.connect(hub.kubeconfig, user_agent=user_agent) as client:
+        yield client
+
+
+@pytest_asyncio.fixture
+async def namespace(hub_client: Client) -> AsyncIterator[str]:
+    """A namespace of the shared hub for this test alone; its deletion is not waited for."""
+    name = f"test-{uuid.uuid4().hex[:10]}"
+    body = {"apiVersion": NAMESPACE.api_version, "kind": NAMESPACE.kind, "metadata": {"name": name}}
+    await hub_client.create(NAMESPACE, body)
+    yield name
+    await hub_client.delete(NAMESPACE, name)
+
+
+class StartControlPlane(Protocol):
+    """Starts another control plane, ended with the test; keywords as for ControlPlane."""
+
+    async def __call__(
+        self, name: str, *, controllers: str = HUB_CONTROLLERS, **settings: Any
+    ) -> ControlPlane: ...
+
+
+@pytest_asyncio.fixture
+async def start_control_plane(tmp_path: Path) -> AsyncIterator[StartControlPlane]:
+    """Lets a test start control planes of its own, in tmp_path/NAME, without fsync."""
+    skip_without(own=True)
+    started: list[ControlPlane] = []
+
+    async def start(
+        name: str, *, controllers: str = HUB_CONTROLLERS, **settings: Any
+    ) -> ControlPlane:
+        settings = {"fsync": False, **settings}
+        plane = ControlPlane(tmp_path / name, name, controllers, **settings)
+        started.append(plane)
+        return await plane.start()
+
+    yield start
+    for plane in reversed(started):  # one that lends its etcd was started first
+        await plane.stop(kill=True)
+        shutil.rmtree(plane.directory / "etcd", ignore_errors=True)

@@ -151,7 +151,7 @@ def check(settings: Settings) -> Settings:
             raise SetupError(f"{flag(field.name)} is {value}: it must be positive")
     if not settings.retry_period < settings.renew_deadline < settings.lease_duration:
         raise SetupError("retry-period < renew-deadline < lease-duration must hold")
-    host, _, port = settings.bind_address.rpartition(":")
+    _, _, port = settings.bind_address.rpartition(":")
     if not port.isdecimal():
         raise SetupError(f"bind-address is {settings.bind_address!r}: it must be HOST:PORT")
     return settings

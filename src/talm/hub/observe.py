@@ -1,0 +1,188 @@
+"""From the store to one frozen Snapshot: no request is made, nothing is decided."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Mapping
+
+from talm.api.cgu import ClusterGroupUpgrade, PrecachingSpec
+from talm.api.words import BAD_PHASES, FINAL_PHASES, ConditionType, Phase
+from talm.core.decide import has_succeeded_condition, is_over
+from talm.core.fleet import stored_phases
+from talm.core.model import (
+    Blocker,
+    Fact,
+    GraphAnswer,
+    GraphQuery,
+    RootPolicy,
+    Rules,
+    Sight,
+    Snapshot,
+    SpecSources,
+)
+from talm.core.placements import run_id
+from talm.core.platform_image import platform_queries
+from talm.core.selection import select
+from talm.spokes.base import Order, Transport
+
+from .graph import UpdateGraph
+from .routes import Routes
+from .store import Key, Store
+
+NO_BINDINGS = "NoManagedClusterSetBindings"
+
+
+class Observer:
+    """Builds snapshots from one store."""
+
+    def __init__(  # noqa: PLR0913 (the parts of the hub)
+        self,
+        store: Store,
+        routes: Routes,
+        graph: UpdateGraph,
+        transport: Transport,
+        *,
+        rules: Rules,
+        image: str,
+        now: Callable[[], dt.datetime],
+    ) -> None:
+        self._store = store
+        self._routes = routes
+        self._graph = graph
+        self._transport = transport
+        self._rules = rules
+        self._image = image
+        self._now = now
+
+    def observe(self, key: Key) -> Snapshot | None:
+        """The snapshot of one CGU, None when it is gone.  Linear in its clusters."""
+        cgu = self._store.cgu(key)
+        if cgu is None:
+            return None
+        now = self._now()
+        policies = self._policies(key, cgu)
+        found = [policy for group in policies.values() for policy in group]
+        return Snapshot(
+            # The API server's times have whole seconds, and so have ours.
+            now=now.replace(microsecond=0),
+            rules=self._rules,
+            cgu=cgu,
+            clusters=self._store.clusters,
+            policies=policies,
+            sights=self._sights(cgu, now),
+            owners=self._owners(cgu),
+            sources=self._sources(cgu, found),
+            blockers=tuple(self._blockers(cgu)),
+            placement_problems=self._placement_problems(key),
+        )
+
+    def order(
+        self, cgu: ClusterGroupUpgrade, spec: PrecachingSpec | None = None, image: str = ""
+    ) -> Order:
+        """What the run of this CGU wants on its clusters."""
+        stored = cgu.status.precaching
+        meta = cgu.metadata
+        return Order(
+            run=run_id(meta),
+            cgu=meta.name,
+            cgu_namespace=meta.namespace,
+            spec=spec or (stored.spec if stored else None) or PrecachingSpec(),
+            job_deadline_s=cgu.spec.remediation_strategy.timeout * 60,
+            clusters=len(stored_phases(cgu.status)),
+            image=image or self._image,
+        )
+
+    def _policies(self, key: Key, cgu: ClusterGroupUpgrade) -> dict[str, tuple[RootPolicy, ...]]:
+        selected = frozenset(select(cgu.spec, self._store.clusters).clusters)
+        self._routes.take_part(key, selected)
+        planned = {c for batch in cgu.status.remediation_plan or () for c in batch}
+        names = cgu.spec.managed_policies or ()
+        return {n: self._store.root_policies(n, selected | planned) for n in names}
+
+    def _sights(self, cgu: ClusterGroupUpgrade, now: dt.datetime) -> dict[str, Sight]:
+        """A look at each cluster that is under way; at the end also at those not started."""
+        order = self.order(cgu)
+        leaving = cgu.metadata.deletion_timestamp is not None or has_succeeded_condition(cgu.status)
+        sights = {}
+        for cluster, phase in stored_phases(cgu.status).items():
+            if phase in FINAL_PHASES or (phase is Phase.NOT_STARTED and not leaving):
+                continue
+            sight = self._transport.look(cluster, order, now)
+            if phase is not Phase.NOT_STARTED or sight.fact is not Fact.UNASKED:
+                sights[cluster] = sight
+        return sights
+
+    def _owners(self, cgu: ClusterGroupUpgrade) -> dict[str, str]:
+        """Whose cluster: the oldest CGU that has claimed it and not finished there.
+
+        Where this CGU itself has finished badly, whoever claims the cluster now has it: what is on the
+        spoke is theirs, and our farewell must not touch it.
+        """
+        owners = {}
+        mine = _age(cgu)
+        for cluster, phase in stored_phases(cgu.status).items():
+            others = [
+                other
+                for key in self._routes.sharing(cluster)
+                if key != cgu.metadata.key
+                and (other := self._store.cgu(key)) is not None
+                and (_age(other) < mine or phase in BAD_PHASES)
+                and claims(other, cluster)
+            ]
+            if others:
+                owners[cluster] = "/".join(min(others, key=_age).metadata.key)
+        return owners
+
+    def _sources(self, cgu: ClusterGroupUpgrade, policies: Iterable[RootPolicy]) -> SpecSources:
+        ref = cgu.spec.pre_caching_config_ref
+        namespace = cgu.metadata.namespace
+        name = ref.name if ref is not None else ""
+        config = None
+        if ref is not None and name:
+            config = self._store.configs.get(name, ref.namespace or namespace)
+        overrides = next(
+            (o.data or {} for k, o in self._store.overrides.cache.items() if k[0] == namespace), {}
+        )
+        queries = platform_queries(policies)
+        graph: Mapping[GraphQuery, GraphAnswer] = {q: self._graph.ask(q) for q in queries}
+        return SpecSources(config=config, config_name=name, overrides=overrides, graph=graph)
+
+    def _blockers(self, cgu: ClusterGroupUpgrade) -> Iterable[Blocker]:
+        for ref in cgu.spec.blocking_crs or ():
+            other = self._store.cgu((ref.namespace, ref.name))
+            yield Blocker(ref.name, other is not None, ended_with(other) if other else "")
+
+    def _placement_problems(self, key: Key) -> dict[str, str]:
+        """Only an explicit refusal counts: status may be absent, and that holds nobody up."""
+        problems = {}
+        for placement in self._store.placements.by("cgu", "/".join(key)):
+            for condition in (placement.status.conditions or ()) if placement.status else ():
+                if condition.status == "False" and condition.reason == NO_BINDINGS:
+                    name, namespace = placement.metadata.name, placement.metadata.namespace
+                    problems[name] = (
+                        f'Placement "{name}" in namespace "{namespace}" cannot select clusters: '
+                        f'{condition.message}. Create a ManagedClusterSetBinding for the "default" '
+                        "ManagedClusterSet in the policy namespace."
+                    )
+        return problems
+
+
+def claims(cgu: ClusterGroupUpgrade, cluster: str) -> bool:
+    """True while pre-caching of the cluster belongs to this CGU: its open state is stored there."""
+    if is_over(cgu.status) or cgu.status.precaching is None:
+        return False
+    word = (cgu.status.precaching.status or {}).get(cluster)
+    return word is not None and word not in FINAL_PHASES
+
+
+def ended_with(cgu: ClusterGroupUpgrade) -> str:
+    """The status of the end: `Succeeded`, or in the manual's vocabulary `Ready` once it is over."""
+    by_type = {c.type: c.status for c in cgu.status.conditions or ()}
+    if ConditionType.SUCCEEDED in by_type:
+        return by_type[ConditionType.SUCCEEDED]
+    return by_type.get(ConditionType.READY, "") if is_over(cgu.status) else ""
+
+
+def _age(cgu: ClusterGroupUpgrade) -> tuple[float, str]:
+    created = cgu.metadata.creation_timestamp
+    return (created.timestamp() if created else 0.0, cgu.metadata.uid)

@@ -1,0 +1,106 @@
+"""One pass over one CGU: observe, decide, apply, settle, persist.  The shell has no opinions."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+import structlog
+
+from talm.api.cgu import ClusterGroupUpgrade
+from talm.core.decide import Decision, decide
+from talm.core.model import EventNote, Move, Outcomes, Settled, Snapshot
+from talm.core.settle import settle
+from talm.errors import NotFound
+
+from .apply import Applier
+from .observe import Observer
+from .persist import Persister
+from .store import Key
+
+log = structlog.get_logger(__name__)
+
+# A cluster whose effect failed is tried again; events bring the CGU back sooner.
+FIRST_RETRY_S: Final = 0.5
+LONGEST_RETRY_S: Final = 30.0
+
+
+class Notifier(Protocol):
+    """Where events go: never blocks, never fails."""
+
+    def notify(self, cgu: ClusterGroupUpgrade, notes: Iterable[EventNote]) -> None: ...
+
+
+class Reconciler:
+    """The four calls, and how soon to come back."""
+
+    def __init__(
+        self, observer: Observer, applier: Applier, persister: Persister, notifier: Notifier
+    ) -> None:
+        self._observer = observer
+        self._applier = applier
+        self._persister = persister
+        self._notifier = notifier
+        self._failures: dict[Key, int] = {}
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Look at one CGU; seconds until it wants to be looked at again, None: when it changes."""
+        seen = self._observer.observe(key)
+        if seen is None:
+            self._forget(key)
+            return None
+        seen = dataclasses.replace(seen, cgu=self._persister.recall(seen.cgu))
+        decision = decide(seen)
+        found = decision.prepared
+        order = self._observer.order(
+            seen.cgu,
+            found.spec if found is not None else None,
+            found.workload_image if found is not None else "",
+        )
+        outcomes = await self._applier.apply(seen, decision, order)
+        settled = settle(seen, decision, outcomes)
+        await self._store(seen, settled)
+        _log_changes(seen, decision, outcomes)
+        return self._next(key, outcomes, settled.look_again_after)
+
+    async def _store(self, seen: Snapshot, settled: Settled) -> None:
+        try:
+            await self._persister.persist(seen.cgu, settled.status)
+        except NotFound:
+            return  # deleted meanwhile; its last event brings the end
+        self._notifier.notify(seen.cgu, settled.events)
+
+    def _next(self, key: Key, outcomes: Outcomes, look: dt.timedelta | None) -> float | None:
+        wanted = [look.total_seconds()] if look is not None else []
+        if outcomes.failed or outcomes.hub_failed:
+            count = self._failures[key] = self._failures.get(key, 0) + 1
+            wanted.append(min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(count, 10)))
+        else:
+            self._failures.pop(key, None)
+        return min(wanted, default=None)
+
+    def _forget(self, key: Key) -> None:
+        self._failures.pop(key, None)
+        self._persister.forget(key)
+
+
+def _log_changes(seen: Snapshot, decision: Decision, outcomes: Outcomes) -> None:
+    """A change is a line: of a cluster at debug, of its bad end and of failures at info and above."""
+    cgu = "/".join(seen.cgu.metadata.key)
+    for move in decision.moves:
+        if move.cluster in outcomes.failed:
+            log.warning(
+                "effect failed", cgu=cgu, cluster=move.cluster, error=outcomes.failed[move.cluster]
+            )
+        elif move.why:
+            log.warning("phase", cgu=cgu, cluster=move.cluster, now=_phase(move), why=move.why)
+        else:
+            log.debug("phase", cgu=cgu, cluster=move.cluster, now=_phase(move))
+    for cluster, complaint in decision.fleet.complaints.items():
+        log.warning("unexpected fact", cgu=cgu, cluster=cluster, fact=complaint)
+
+
+def _phase(move: Move) -> str:
+    return move.goto.value if move.goto is not None else "forgotten"

@@ -1,0 +1,190 @@
+"""What the operator knows of the hub: one informer per kind, and its own last writes.
+
+Reading is always from memory; nothing here makes a request but the informers' lists and watches.
+A pass must not act on a status older than the one it wrote last: `cgu` returns the newer of cache and
+own write (resourceVersions of one kind grow and may be compared as numbers).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from talm.api import kinds, ocm
+from talm.api.cgu import ClusterGroupUpgrade
+from talm.api.meta import Condition, ObjectMeta
+from talm.api.precaching import PreCachingConfig
+from talm.api.words import (
+    AVAILABLE_CONDITION,
+    CGU_LABEL,
+    CGU_NAMESPACE_LABEL,
+    OVERRIDES_CONFIG_MAP,
+    ROOT_POLICY_LABEL,
+)
+from talm.core.model import Cluster, RootPolicy
+from talm.kube.client import Client
+from talm.kube.watch import Informer
+
+from .policyreader import read_policy
+
+Key = tuple[str, str]
+# kind of the informer (its plural), key, old, new
+OnEvent = Callable[[str, Key, Any, Any], None]
+
+
+class Store:
+    """The hub in memory.  `run` keeps it up to date; `on_event` hears of every change."""
+
+    def __init__(self, client: Client, on_event: OnEvent) -> None:
+        self._on_event = on_event
+        self._own: dict[Key, ClusterGroupUpgrade] = {}
+        self._policies: dict[Key, tuple[str, RootPolicy]] = {}
+        self.clusters: dict[str, Cluster] = {}
+
+        def informer(kind: kinds.Kind, struct: Any, **options: Any) -> Informer[Any]:
+            hear = self._hear(options.pop("name", kind.plural))
+            return Informer(client, kind, struct, hear, **options)
+
+        self.cgus: Informer[ClusterGroupUpgrade] = informer(kinds.CGU, ClusterGroupUpgrade)
+        self.managed_clusters: Informer[ocm.ManagedCluster] = informer(
+            kinds.MANAGED_CLUSTER, ocm.ManagedCluster
+        )
+        self.views: Informer[ocm.ManagedClusterView] = informer(
+            kinds.VIEW, ocm.ManagedClusterView, optional=True
+        )
+        self.actions: Informer[ocm.ManagedClusterAction] = informer(
+            kinds.ACTION, ocm.ManagedClusterAction, optional=True
+        )
+        self.roots: Informer[ocm.Policy] = informer(
+            kinds.POLICY, ocm.Policy, optional=True,
+            label_selector=f"!{ROOT_POLICY_LABEL}", indexes={"name": _by_name},
+        )  # fmt: skip
+        self.children: Informer[ocm.ChildPolicy] = informer(
+            kinds.POLICY, ocm.ChildPolicy, optional=True, name="childpolicies",
+            label_selector=ROOT_POLICY_LABEL, indexes={"name": _by_name},
+        )  # fmt: skip
+        self.placements: Informer[ocm.Placement] = informer(
+            kinds.PLACEMENT, ocm.Placement, optional=True, indexes={"cgu": _by_cgu}
+        )
+        self.bindings: Informer[ocm.PlacementBinding] = informer(
+            kinds.PLACEMENT_BINDING, ocm.PlacementBinding, optional=True, indexes={"cgu": _by_cgu}
+        )
+        self.configs: Informer[PreCachingConfig] = informer(
+            kinds.PRE_CACHING_CONFIG, PreCachingConfig
+        )
+        self.overrides: Informer[ocm.ConfigMap] = informer(
+            kinds.CONFIG_MAP, ocm.ConfigMap,
+            field_selector=f"metadata.name={OVERRIDES_CONFIG_MAP}",
+        )  # fmt: skip
+
+    @property
+    def informers(self) -> tuple[Informer[Any], ...]:
+        return (
+            self.cgus, self.managed_clusters, self.views, self.actions, self.roots,
+            self.children, self.placements, self.bindings, self.configs, self.overrides,
+        )  # fmt: skip
+
+    async def run(self) -> None:
+        """Follow the hub until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for informer in self.informers:
+                group.create_task(informer.run(), name=f"informer {informer.kind}")
+
+    async def wait_synced(self) -> None:
+        """Return once every kind was listed (or found missing)."""
+        for informer in self.informers:
+            await informer.synced.wait()
+
+    def cgu(self, key: Key) -> ClusterGroupUpgrade | None:
+        """One CGU, at least as new as our own last write of it."""
+        cached = self.cgus.get(key[1], key[0])
+        own = self._own.get(key)
+        if cached is None or own is None or own.metadata.uid != cached.metadata.uid:
+            return cached
+        return own if _version(own.metadata) > _version(cached.metadata) else cached
+
+    def wrote(self, cgu: ClusterGroupUpgrade) -> None:
+        """Remember what the API server answered to our write."""
+        self._own[cgu.metadata.key] = cgu
+
+    def live_cgus(self) -> Iterator[ClusterGroupUpgrade]:
+        """All CGUs, each as new as known."""
+        for key in self.cgus.cache:
+            cgu = self.cgu(key)
+            if cgu is not None:
+                yield cgu
+
+    def root_policies(self, name: str, selected: frozenset[str]) -> tuple[RootPolicy, ...]:
+        """The root policies of this name that have a child on a selected cluster.
+
+        A child's name is its root's namespace, a dot, and the root's name (policy propagator).
+        """
+        found = []
+        for root in self.roots.by("name", name):
+            child = f"{root.metadata.namespace}.{name}"
+            children = self.children.by("name", child)
+            if any(c.metadata.namespace in selected for c in children):
+                found.append(self._read(root))
+        return tuple(found)
+
+    def _read(self, root: ocm.Policy) -> RootPolicy:
+        """A policy is parsed once per version."""
+        key, version = root.metadata.key, root.metadata.resource_version
+        known = self._policies.get(key)
+        if known is None or known[0] != version:
+            known = self._policies[key] = (version, read_policy(root))
+        return known[1]
+
+    def _hear(self, name: str) -> Callable[[Key, Any, Any], None]:
+        def hear(key: Key, old: Any, new: Any) -> None:
+            match name:
+                case kinds.MANAGED_CLUSTER.plural:
+                    if not self._cluster_changed(key, new):
+                        return
+                case kinds.CGU.plural if new is None:
+                    self._own.pop(key, None)
+                case kinds.POLICY.plural if new is None:
+                    self._policies.pop(key, None)
+                case _:
+                    pass
+            self._on_event(name, key, old, new)
+
+        return hear
+
+    def _cluster_changed(self, key: Key, new: ocm.ManagedCluster | None) -> bool:
+        """Keep the value that decisions see; False when nothing that decides has changed."""
+        before = self.clusters.get(key[1])
+        if new is None:
+            self.clusters.pop(key[1], None)
+            return True
+        after = read_cluster(new)
+        self.clusters[key[1]] = after
+        return after != before
+
+
+def read_cluster(cluster: ocm.ManagedCluster) -> Cluster:
+    """A ManagedCluster as decisions see it; without an availability condition it is available."""
+    meta = cluster.metadata
+    conditions: tuple[Condition, ...] = (cluster.status.conditions or ()) if cluster.status else ()
+    found = next((c for c in conditions if c.type == AVAILABLE_CONDITION), None)
+    return Cluster(
+        name=meta.name,
+        labels=meta.labels or {},
+        available=found is None or found.status == "True",
+        since=found.last_transition_time if found is not None else None,
+    )
+
+
+def _version(meta: ObjectMeta) -> int:
+    return int(meta.resource_version) if meta.resource_version.isdecimal() else 0
+
+
+def _by_name(obj: ocm.Policy | ocm.ChildPolicy) -> tuple[str, ...]:
+    return (obj.metadata.name,)
+
+
+def _by_cgu(obj: ocm.Placement | ocm.PlacementBinding) -> tuple[str, ...]:
+    labels: Mapping[str, str] = obj.metadata.labels or {}
+    name, namespace = labels.get(CGU_LABEL), labels.get(CGU_NAMESPACE_LABEL)
+    return (f"{namespace}/{name}",) if name and namespace else ()

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-import pytest_asyncio
 import yaml
 
 from talm.api import kinds
@@ -19,7 +17,7 @@ from talm.api.crd import DEFINITIONS, Definition, custom_resource_definition
 from talm.api.kinds import Kind
 from talm.errors import Invalid
 from talm.kube.client import Client
-from talm.sim.controlplane import ControlPlane
+from talm.sim.hubs import Hub
 
 pytestmark = pytest.mark.integration
 
@@ -31,35 +29,12 @@ REFUSED = yaml.safe_load((DATA / "cgu-refused.yaml").read_text())
 MIB = 1024 * 1024
 
 
-def kubectl(hub: ControlPlane, *args: str, stdin: str = "") -> str:
+def kubectl(hub: Hub, *args: str, stdin: str = "") -> str:
     """Run the real kubectl as administrator; a failure shows what it said."""
     command = [*hub.kubectl, *args]
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{args}: {done.stdout}{done.stderr}"
     return done.stdout
-
-
-@pytest.fixture(scope="module")
-def crds(hub: ControlPlane) -> ControlPlane:
-    """A hub that serves our kinds."""
-    kubectl(hub, "apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "deploy/crds"))
-    names = [f"crd/{of.kind.resource}" for of in DEFINITIONS]
-    kubectl(hub, "wait", "--for=condition=Established", "--timeout=60s", *names)
-    return hub
-
-
-@pytest_asyncio.fixture
-async def api(crds: ControlPlane) -> AsyncIterator[Client]:
-    async with await Client.connect(crds.kubeconfig, user_agent="talm-test") as client:
-        yield client
-
-
-@pytest_asyncio.fixture
-async def namespace(api: Client) -> AsyncIterator[str]:
-    name = f"crds-{uuid.uuid4().hex[:8]}"
-    await api.create(kinds.NAMESPACE, {"metadata": {"name": name}})
-    yield name
-    await api.delete(kinds.NAMESPACE, name)
 
 
 def cgu(namespace: str, **spec: Any) -> dict[str, Any]:
@@ -70,9 +45,9 @@ def cgu(namespace: str, **spec: Any) -> dict[str, Any]:
     }
 
 
-async def try_out(api: Client, kind: Kind, body: dict[str, Any]) -> dict[str, Any]:
+async def try_out(hub_client: Client, kind: Kind, body: dict[str, Any]) -> dict[str, Any]:
     """Have the API server judge an object without storing it."""
-    answer = await api.request(
+    answer = await hub_client.request(
         "POST",
         kind.path(body["metadata"]["namespace"]),
         params={"dryRun": "All", "fieldValidation": "Strict"},
@@ -82,15 +57,15 @@ async def try_out(api: Client, kind: Kind, body: dict[str, Any]) -> dict[str, An
     return made
 
 
-def test_get_cgu_begins_with_namespace_name_and_age(crds: ControlPlane, tmp_path: Path) -> None:
+def test_get_cgu_begins_with_namespace_name_and_age(hub: Hub, tmp_path: Path) -> None:
     space = f"crds-{uuid.uuid4().hex[:8]}"
-    kubectl(crds, "create", "namespace", space)
+    kubectl(hub, "create", "namespace", space)
     body = yaml.safe_load(MANUAL.read_text())
     body["metadata"]["namespace"] = space
-    kubectl(crds, "apply", "-f", "-", stdin=yaml.safe_dump(body))
+    kubectl(hub, "apply", "-f", "-", stdin=yaml.safe_dump(body))
     conditions = [{"type": "Ready", "status": "False", "reason": "NotYet", "message": "soon done"}]
     kubectl(
-        crds,
+        hub,
         *("patch", "cgu", "-n", space, body["metadata"]["name"], "--subresource=status"),
         *(
             "--type=merge",
@@ -99,12 +74,12 @@ def test_get_cgu_begins_with_namespace_name_and_age(crds: ControlPlane, tmp_path
         ),
         *("--cache-dir", str(tmp_path)),
     )
-    shown = kubectl(crds, "get", "cgu", "-A", "--cache-dir", str(tmp_path)).splitlines()
+    shown = kubectl(hub, "get", "cgu", "-A", "--cache-dir", str(tmp_path)).splitlines()
     assert shown[0].split() == ["NAMESPACE", "NAME", "AGE", "STATE", "DETAILS"]
     (row,) = (line.split() for line in shown if line.startswith(space))
     assert row[1] == "du-upgrade-4918"
     assert row[3:] == ["NotYet", "soon", "done"]
-    kubectl(crds, "delete", "namespace", space, "--wait=false")
+    kubectl(hub, "delete", "namespace", space, "--wait=false")
 
 
 @pytest.mark.parametrize(
@@ -117,23 +92,21 @@ def test_get_cgu_begins_with_namespace_name_and_age(crds: ControlPlane, tmp_path
         ("precachingconfig.spec.spaceRequired", ["`35 GiB` or `40 GB`"]),
     ],
 )
-def test_kubectl_explain_reads_well(
-    crds: ControlPlane, tmp_path: Path, path: str, words: list[str]
-) -> None:
-    text = " ".join(kubectl(crds, "explain", path, "--cache-dir", str(tmp_path)).split())
+def test_kubectl_explain_reads_well(hub: Hub, tmp_path: Path, path: str, words: list[str]) -> None:
+    text = " ".join(kubectl(hub, "explain", path, "--cache-dir", str(tmp_path)).split())
     for word in words:
         assert word in text
 
 
 async def test_the_manuals_yaml_is_accepted_and_its_defaults_are_filled_in(
-    api: Client, namespace: str
+    hub_client: Client, namespace: str
 ) -> None:
     body = yaml.safe_load(MANUAL.read_text())
     body["metadata"]["namespace"] = namespace
-    made = await try_out(api, kinds.CGU, body)
+    made = await try_out(hub_client, kinds.CGU, body)
     assert made["spec"] == {**body["spec"], "backup": False}
 
-    least = await try_out(api, kinds.CGU, cgu(namespace, actions={"afterCompletion": {}}))
+    least = await try_out(hub_client, kinds.CGU, cgu(namespace, actions={"afterCompletion": {}}))
     assert least["spec"] == {
         "backup": False,
         "preCaching": False,
@@ -144,40 +117,42 @@ async def test_the_manuals_yaml_is_accepted_and_its_defaults_are_filled_in(
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
-async def test_what_existing_yaml_does_is_accepted(api: Client, namespace: str, name: str) -> None:
-    made = await try_out(api, kinds.CGU, cgu(namespace, **ACCEPTED[name]))
+async def test_what_existing_yaml_does_is_accepted(
+    hub_client: Client, namespace: str, name: str
+) -> None:
+    made = await try_out(hub_client, kinds.CGU, cgu(namespace, **ACCEPTED[name]))
     assert made["spec"]["enable"] is True
 
 
 @pytest.mark.parametrize("name", REFUSED)
 async def test_nonsense_is_refused_with_a_message_that_helps(
-    api: Client, namespace: str, name: str
+    hub_client: Client, namespace: str, name: str
 ) -> None:
     spec, message = REFUSED[name]["spec"], REFUSED[name]["says"]
     with pytest.raises(Invalid) as refused:
-        await try_out(api, kinds.CGU, cgu(namespace, **spec))
+        await try_out(hub_client, kinds.CGU, cgu(namespace, **spec))
     assert message in refused.value.message
 
 
-async def test_an_upgrade_without_a_spec_is_refused(api: Client, namespace: str) -> None:
+async def test_an_upgrade_without_a_spec_is_refused(hub_client: Client, namespace: str) -> None:
     with pytest.raises(Invalid, match="spec: Required value"):
-        await try_out(api, kinds.CGU, {"metadata": {"name": "none", "namespace": namespace}})
+        await try_out(hub_client, kinds.CGU, {"metadata": {"name": "none", "namespace": namespace}})
 
 
 async def test_a_pre_caching_config_needs_nothing_and_keeps_what_it_has(
-    api: Client, namespace: str
+    hub_client: Client, namespace: str
 ) -> None:
     body: dict[str, Any] = {"metadata": {"name": "config", "namespace": namespace}}
-    assert "spec" not in await try_out(api, kinds.PRE_CACHING_CONFIG, body)
+    assert "spec" not in await try_out(hub_client, kinds.PRE_CACHING_CONFIG, body)
 
     sample = yaml.safe_load((ROOT / "deploy/samples/precachingconfig.yaml").read_text())
     body["spec"] = sample["spec"]
-    made = await try_out(api, kinds.PRE_CACHING_CONFIG, body)
+    made = await try_out(hub_client, kinds.PRE_CACHING_CONFIG, body)
     assert made["spec"] == sample["spec"]
 
     body["spec"] = {"spaceRequired": 35}
     with pytest.raises(Invalid, match='spaceRequired in body must be of type string: "integer"'):
-        await try_out(api, kinds.PRE_CACHING_CONFIG, body)
+        await try_out(hub_client, kinds.PRE_CACHING_CONFIG, body)
 
 
 NOW = "2026-01-27T19:07:24Z"
@@ -225,10 +200,10 @@ UPDATE = {
     ids=["pre-caching", "update"],
 )
 async def test_the_status_of_5000_clusters_has_one_entry_per_list_and_map(
-    api: Client, namespace: str, status: dict[str, Any], whole: list[str]
+    hub_client: Client, namespace: str, status: dict[str, Any], whole: list[str]
 ) -> None:
-    await api.create(kinds.CGU, cgu(namespace, clusters=CLUSTERS))
-    stored = await api.merge_patch(
+    await hub_client.create(kinds.CGU, cgu(namespace, clusters=CLUSTERS))
+    stored = await hub_client.merge_patch(
         kinds.CGU, "group", {"status": status}, namespace, subresource="status"
     )
     assert stored["status"] == status
@@ -248,8 +223,8 @@ def entry_of(owned: Any, path: str) -> Any:
     return owned
 
 
-async def test_what_others_write_into_a_status_is_kept(api: Client, namespace: str) -> None:
-    await api.create(kinds.CGU, cgu(namespace))
+async def test_what_others_write_into_a_status_is_kept(hub_client: Client, namespace: str) -> None:
+    await hub_client.create(kinds.CGU, cgu(namespace))
     status = {
         "conditions": [
             {"type": "Succeeded", "status": "True"},
@@ -272,7 +247,7 @@ async def test_what_others_write_into_a_status_is_kept(api: Client, namespace: s
             }
         ],
     }
-    stored = await api.merge_patch(
+    stored = await hub_client.merge_patch(
         kinds.CGU, "group", {"status": status}, namespace, subresource="status"
     )
     assert stored["status"] == status
@@ -289,15 +264,15 @@ def without_rules(schema: Any) -> Any:
 
 
 async def test_objects_stored_before_our_rules_came_can_be_finished(
-    api: Client, crds: ControlPlane, namespace: str
+    hub_client: Client, hub: Hub, namespace: str
 ) -> None:
     # A kind of its own: the rules of the shared one stay, and no earlier run is still ending.
     group = f"before-{uuid.uuid4().hex[:8]}.example.com"
     kind = Kind(group, "v1alpha1", "ClusterGroupUpgrade", "clustergroupupgrades")
     of = Definition(kind, DEFINITIONS[0].struct, has_status=True)
     ours = custom_resource_definition(of)
-    await api.apply(kinds.CRD, without_rules(ours), field_manager="talm-test")
-    kubectl(crds, "wait", "--for=condition=Established", "--timeout=60s", f"crd/{kind.resource}")
+    await hub_client.apply(kinds.CRD, without_rules(ours), field_manager="talm-test")
+    kubectl(hub, "wait", "--for=condition=Established", "--timeout=60s", f"crd/{kind.resource}")
 
     old = cgu(
         namespace,
@@ -308,32 +283,32 @@ async def test_objects_stored_before_our_rules_came_can_be_finished(
         remediationStrategy={"maxConcurrency": 1, "timeout": -5, "canaries": [""]},
     )
     old["metadata"]["finalizers"] = ["ran.openshift.io/cleanup-finalizer"]
-    await api.create(kind, old)
-    await api.apply(kinds.CRD, ours, field_manager="talm-test")
-    await refuses(api, kind, namespace)
+    await hub_client.create(kind, old)
+    await hub_client.apply(kinds.CRD, ours, field_manager="talm-test")
+    await refuses(hub_client, kind, namespace)
 
     status = {"status": {"conditions": [{"type": "Succeeded", "status": "False"}]}}
-    await api.merge_patch(kind, "group", status, namespace, subresource="status")
-    await api.merge_patch(kind, "group", {"spec": {"enable": False}}, namespace)
-    await api.merge_patch(
+    await hub_client.merge_patch(kind, "group", status, namespace, subresource="status")
+    await hub_client.merge_patch(kind, "group", {"spec": {"enable": False}}, namespace)
+    await hub_client.merge_patch(
         kind, "group", {"spec": {"remediationStrategy": {"maxConcurrency": 2}}}, namespace
     )
     with pytest.raises(Invalid, match="should be at least 1 chars long"):
-        await api.merge_patch(kind, "group", {"spec": {"clusters": ["", "b"]}}, namespace)
-    await api.delete(kind, "group", namespace)
-    await api.merge_patch(kind, "group", {"metadata": {"finalizers": None}}, namespace)
-    assert await api.list(kind, namespace) == []
-    await api.delete(kinds.CRD, kind.resource)
+        await hub_client.merge_patch(kind, "group", {"spec": {"clusters": ["", "b"]}}, namespace)
+    await hub_client.delete(kind, "group", namespace)
+    await hub_client.merge_patch(kind, "group", {"metadata": {"finalizers": None}}, namespace)
+    assert await hub_client.list(kind, namespace) == []
+    await hub_client.delete(kinds.CRD, kind.resource)
 
 
-async def refuses(api: Client, kind: Kind, namespace: str) -> None:
+async def refuses(hub_client: Client, kind: Kind, namespace: str) -> None:
     """Wait until the API server judges by the new rules: it takes a CRD up a moment later."""
     async with asyncio.timeout(60):
         while True:
             try:
                 body = cgu(namespace, batchTimeoutAction="Retry")
                 body["metadata"]["name"] = "another"
-                await try_out(api, kind, body)
+                await try_out(hub_client, kind, body)
             except Invalid:
                 return
             await asyncio.sleep(0.1)

@@ -50,7 +50,10 @@ def test_policies_are_told_apart_in_the_users_order() -> None:
     found = judge(policy("z"), policy("done", DONE), policy("a"), managed=("z", "done", "a", "z"))
     assert found.problem is None
     assert found.manual_message == ""
-    assert found.refs == (PolicyRef(name="z", namespace="ztp"), PolicyRef(name="a", namespace="ztp"))
+    assert found.refs == (
+        PolicyRef(name="z", namespace="ztp"),
+        PolicyRef(name="a", namespace="ztp"),
+    )
     assert found.compliant_names == ("done",)
     assert found.namespaces == {"z": "ztp", "a": "ztp", "done": "ztp"}
     assert [p.name for p in found.in_spec_order] == ["z", "a", "done"]
@@ -200,7 +203,8 @@ def subscription(name: str = "s", **changes: Json) -> dict[str, Json]:
         "kind": "Subscription",
         "metadata": {"namespace": "ns", "name": name},
         "spec": {"name": "package"},
-    } | changes
+        **changes,
+    }
 
 
 def test_subscriptions_are_recorded_as_compact_json_in_the_existing_key_order() -> None:

@@ -68,10 +68,33 @@ class ManagedClusterView(Wire, frozen=True, kw_only=True):
     status: ViewStatus | None = None
 
 
+class ActionTemplateSpec(Wire, frozen=True, kw_only=True):
+    """The `spec` of what an action creates, as far as it can change after the action was made."""
+
+    active_deadline_seconds: int | None = None  # Job
+
+
+class ActionTemplate(Wire, frozen=True, kw_only=True):
+    spec: ActionTemplateSpec | None = None
+
+
+class ActionTarget(Wire, frozen=True, kw_only=True):
+    """`spec.kube`: `name` is what a Delete is about, `template` what a Create makes."""
+
+    name: str = ""
+    namespace: str = ""
+    template: ActionTemplate | None = None
+
+
+class ActionSpec(Wire, frozen=True, kw_only=True):
+    kube: ActionTarget = ActionTarget()
+
+
 class ManagedClusterAction(Wire, frozen=True, kw_only=True):
-    """The action's own `spec` is not kept: it is found again by name and run label."""
+    """Which step it is, is told by its name; whose it is, by its run label."""
 
     metadata: ObjectMeta = ObjectMeta()
+    spec: ActionSpec = ActionSpec()
     status: ConditionedStatus | None = None
 
 

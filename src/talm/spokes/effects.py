@@ -1,0 +1,199 @@
+"""What each effect writes on the hub.  All are idempotent: killed anywhere, they are repeated whole.
+
+Deletes go by what the caches and the ledger show, never blindly: a request that cannot change
+anything still costs the API server one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from talm.api.words import Action, View
+from talm.core.model import Effect
+from talm.spokes.answers import Deed, State
+from talm.spokes.desk import Desk
+from talm.spokes.profile import CREATES, DELETES
+from talm.spokes.seen import stale_views, wants_new_deadline
+
+_REMEMBERED_JOBS: Final = 4  # the view shows one Job at a time; a few runs back is more than enough
+
+
+async def clean_up(desk: Desk) -> None:
+    """Drop what earlier runs left on the hub, delete the namespace, ask whether it is gone.
+
+    Whoever left it and whatever labels it carries: the names of both profiles.  A pending deletion of
+    our namespace does what is wanted and stays.
+    """
+    _remember_job(desk)
+    for view in View:
+        await desk.drop_view(view)
+    for action in CREATES:
+        await desk.drop_action(action)
+    desk.office.ledger.forget_outcomes(desk.cluster, tuple(Action))
+    await _request_deletion(desk)
+    await desk.ask(View.NAMESPACE)
+
+
+async def ask(desk: Desk) -> None:
+    """Ask again what was answered too early.
+
+    Profile existing renews the Job's view and action in one step, as the existing operator does.
+    """
+    stale = stale_views(desk, desk.office.profile)
+    for view in stale:
+        if view is View.JOB and not desk.office.profile.job_in_setup:
+            await start_job(desk)
+        else:
+            await desk.ask_again(view)
+
+
+async def remove_again(desk: Desk) -> None:
+    """Repeat the deletion of the namespace, and that of the binding when it failed."""
+    deletion = desk.action(Action.NS_DELETE)
+    if deletion.state is not State.PENDING:
+        await desk.order_action(Action.NS_DELETE, attempt=_next_attempt(deletion))
+    binding = desk.action(Action.CRB_DELETE)
+    if binding.state is State.FAILED:
+        await desk.order_action(Action.CRB_DELETE, attempt=_next_attempt(binding))
+
+
+async def prepare(desk: Desk) -> None:
+    """Create what the Job needs (profile talm: and the Job), in the order of carrying it out.
+
+    What is there and has not failed stays; a failure that is due is tried again; what vanished
+    without an end that was seen is created again.
+    """
+    await _call_off_deletion(desk)
+    profile = desk.office.profile
+    redo = _namespace_is_lost(desk)
+    for action in profile.setup:
+        deed = desk.action(action)
+        changed = action is Action.JOB_CREATE and wants_new_deadline(deed, desk.order)
+        if _is_to_be_ordered(deed) or changed or (redo and deed.state is State.DONE):
+            await desk.order_action(action, attempt=_next_attempt(deed))
+    for view in profile.setup_views:
+        await desk.ask(view)
+
+
+async def ask_job(desk: Desk) -> None:
+    """Ask about the Job (profile talm: and about the workload's record)."""
+    for view in desk.office.profile.job_views:
+        await desk.ask(view)
+
+
+async def start_job(desk: Desk) -> None:
+    """Create the Job and ask about it anew.
+
+    Profile talm has created it along with what it needs: when it is missing, all of that may be, and
+    all is created again ("already exists" is done); the question follows by the usual rule.
+    """
+    profile = desk.office.profile
+    for view in profile.job_views:
+        await desk.drop_view(view)
+    for action in profile.setup if profile.job_in_setup else (Action.JOB_CREATE,):
+        deed = desk.action(action)
+        changed = action is Action.JOB_CREATE and wants_new_deadline(deed, desk.order)
+        ended = deed.state is State.DONE and (
+            profile.job_in_setup or deed.is_due or not deed.present
+        )
+        if _is_to_be_ordered(deed) or changed or ended:
+            await desk.order_action(action, attempt=_next_attempt(deed))
+    if not profile.job_in_setup:
+        await desk.ask(View.JOB)
+
+
+async def drop_setup(desk: Desk) -> None:
+    """Drop all questions but those about the Job."""
+    for view in View:
+        if view not in desk.office.profile.job_views:
+            await desk.drop_view(view)
+
+
+async def remove(desk: Desk) -> None:
+    """Drop everything of ours: questions and open requests here, namespace and binding there."""
+    await withdraw(desk)
+    await _request_deletion(desk)
+
+
+async def withdraw(desk: Desk) -> None:
+    """Take back every question, and every creation that an agent might still carry out.
+
+    An action that failed is one of them: an agent that restarts tries it again.  Profile existing
+    leaves no create action at all, as the existing operator does.
+    """
+    for action in CREATES:
+        done = desk.action(action).state is State.DONE
+        if not (done and desk.office.profile.labelled):
+            await desk.drop_action(action)
+    for view in View:
+        await desk.drop_view(view)
+    desk.office.ledger.forget_outcomes(desk.cluster, CREATES)
+
+
+EFFECTS: Final[Mapping[Effect, Callable[[Desk], Awaitable[None]]]] = MappingProxyType(
+    {
+        Effect.CLEAN_UP: clean_up,
+        Effect.ASK: ask,
+        Effect.REMOVE_AGAIN: remove_again,
+        Effect.PREPARE: prepare,
+        Effect.ASK_JOB: ask_job,
+        Effect.START_JOB: start_job,
+        Effect.DROP_SETUP: drop_setup,
+        Effect.REMOVE: remove,
+        Effect.WITHDRAW: withdraw,
+    }
+)
+
+
+async def _request_deletion(desk: Desk) -> None:
+    """Request the deletion of namespace and binding; one that has ended would swallow the new one."""
+    for action in DELETES:
+        if desk.action(action).state is not State.PENDING:
+            await desk.order_action(action)
+
+
+async def _call_off_deletion(desk: Desk) -> None:
+    """Nothing may delete the namespace that is about to be created.
+
+    Its view has shown the spoke clean, so a deletion that is still open was carried out and not
+    reported, and would be repeated.  Profile existing leaves it to the order of the agent's work.
+    """
+    if desk.office.profile.labelled:
+        for action in DELETES:
+            if desk.action(action).state is State.PENDING:
+                await desk.drop_action(action)
+
+
+def _is_to_be_ordered(deed: Deed) -> bool:
+    return deed.state is State.ABSENT or (deed.state is State.FAILED and deed.is_due)
+
+
+def _next_attempt(deed: Deed) -> int:
+    """Only a try that came to an end counts; one that vanished or was replaced is made again."""
+    ended = deed.state in (State.FAILED, State.DONE)
+    return deed.attempt + 1 if ended else max(deed.attempt, 1)
+
+
+def _namespace_is_lost(desk: Desk) -> bool:
+    """Whether a second try still met no namespace: then it is gone, whatever its creation said.
+
+    A first one is expected after an agent's restart, which takes the actions in order of name.
+    """
+    words = f'namespaces "{desk.office.namespace}" not found'
+    deeds = [desk.action(action) for action in desk.office.profile.setup]
+    return any(
+        deed.state is State.FAILED and deed.is_due and deed.attempt > 1 and words in deed.text
+        for deed in deeds
+    )
+
+
+def _remember_job(desk: Desk) -> None:
+    """Keep the uid of the Job that an earlier run's view shows: it must not be taken for ours."""
+    found = desk.find_view(View.JOB)
+    status = found.cached.status if found and found.cached else None
+    uid = status.result.metadata.uid if status and status.result else ""
+    old = desk.office.old_jobs.get(desk.cluster, ())
+    if uid and uid not in old:
+        desk.office.old_jobs[desk.cluster] = (*old, uid)[-_REMEMBERED_JOBS:]

@@ -1,0 +1,45 @@
+"""What a viewed Job says: its status -> one fact.
+
+The status may be as little as `{active: 1}`, or empty; whatever is not an end is no failure.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from talm.api.meta import Condition
+from talm.api.ocm import JobStatus, ViewedObject
+from talm.core.model import Fact
+
+# A Job that is going to fail says FailureTarget while its pods still end (Kubernetes >= 1.31).
+_FAILURES: Final = ("Failed", "FailureTarget")
+_DEADLINE: Final = "DeadlineExceeded"
+_NO_STATUS: Final = JobStatus()
+
+ENDS: Final = frozenset({Fact.JOB_SUCCEEDED, Fact.JOB_DEADLINE, Fact.JOB_FAILED})
+
+
+def job_fact(result: ViewedObject | None) -> tuple[Fact, str]:
+    """Tell what has become of the Job, and the Job's own words when it ended badly.
+
+    Its verdict comes before its counts: a pod may still be active when the failure is decided.
+    """
+    status = (result.status if result else None) or _NO_STATUS
+    failure = _condition(status, *_FAILURES)
+    if failure is not None:
+        fact = Fact.JOB_DEADLINE if failure.reason == _DEADLINE else Fact.JOB_FAILED
+        return fact, f"{failure.reason}: {failure.message}".strip(": ")
+    if (status.active or 0) > 0:
+        return Fact.JOB_ACTIVE, ""
+    if (status.succeeded or 0) > 0 or _condition(status, "Complete"):
+        return Fact.JOB_SUCCEEDED, ""
+    return Fact.JOB_PENDING, ""
+
+
+def _condition(status: JobStatus, *types: str) -> Condition | None:
+    """The first condition of one of these types that is True, in the order of `types`."""
+    for wanted in types:
+        for condition in status.conditions or ():
+            if condition.type == wanted and condition.status == "True":
+                return condition
+    return None

@@ -1,0 +1,79 @@
+"""What a workload profile is: which objects, in which order, seen by which views.
+
+A profile is data and functions that return plain dicts; how its rows are carried out is in
+effects.py, what is made of the answers in facts.py.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from talm.api.meta import ObjectMeta
+from talm.api.words import ATTEMPT_ANNOTATION, RUN_LABEL, Action, View
+from talm.spokes import manifests
+from talm.spokes.base import Order
+from talm.spokes.manifests import Manifest
+
+DELETES: Final = (Action.NS_DELETE, Action.CRB_DELETE)
+CREATES: Final = tuple(action for action in Action if action not in DELETES)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One way to put a workload on a spoke.
+
+    `setup` is what PREPARE creates, in the order in which an agent carries it out; it holds the Job
+    where that is created along with what it needs.  `setup_views` maps the views that prove the setup
+    to the actions that make what they ask about; empty: the actions themselves are believed.
+    `job_views` stay while the Job is active, in the order in which ASK_JOB creates them.
+    `labelled`: everything carries the run, so what does not is of another one.
+    `hold_off`: how long a view waits for the action it would otherwise race.
+    """
+
+    name: str
+    labelled: bool
+    setup: tuple[Action, ...]
+    job_views: tuple[View, ...]
+    kube: Callable[[Action, Order, str], Manifest]
+    interval_s: Callable[[View, int], int]
+    setup_views: Mapping[View, Action] = MappingProxyType({})
+    hold_off: dt.timedelta = dt.timedelta(0)
+
+    @property
+    def needs(self) -> tuple[Action, ...]:
+        """What the Job needs: the setup without the Job."""
+        return tuple(action for action in self.setup if action is not Action.JOB_CREATE)
+
+    @property
+    def job_in_setup(self) -> bool:
+        """Whether PREPARE creates the Job, too."""
+        return Action.JOB_CREATE in self.setup
+
+    def is_ours(self, meta: ObjectMeta, run: str) -> bool:
+        """Whether an object on the hub is of this run; without labels, present is ours."""
+        return not self.labelled or (meta.labels or {}).get(RUN_LABEL) == run
+
+    def action(
+        self, action: Action, cluster: str, order: Order, *, namespace: str, attempt: int = 1
+    ) -> Manifest:
+        """The ManagedClusterAction; `attempt` is written down from the second one on."""
+        kind = "Delete" if action in DELETES else "Create"
+        kube = self.kube(action, order, namespace)
+        body = self._mark(manifests.action_body(action.value, cluster, kind, kube), order)
+        if self.labelled and attempt > 1:
+            body["metadata"]["annotations"] = {ATTEMPT_ANNOTATION: str(attempt)}
+        return body
+
+    def view(self, view: View, cluster: str, order: Order, *, namespace: str) -> Manifest:
+        """The ManagedClusterView, paced by the number of clusters."""
+        interval_s = self.interval_s(view, order.clusters)
+        return self._mark(manifests.view_body(view, cluster, namespace, interval_s), order)
+
+    def _mark(self, body: Manifest, order: Order) -> Manifest:
+        if self.labelled:
+            body["metadata"]["labels"] = manifests.run_labels(order)
+        return body

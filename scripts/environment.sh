@@ -31,7 +31,7 @@ find_uv() {
   if [[ ! -x $cache/uv/bin/uv ]]; then
     echo "installing uv from PyPI into $cache/uv" >&2
     # --target works without the venv and ensurepip modules that some systems split off
-    "$python" -m pip install --quiet --disable-pip-version-check --target "$cache/uv" uv >&2 || {
+    PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --disable-pip-version-check --target "$cache/uv" uv >&2 || {
       echo "could not install uv with '$python -m pip': install pip, or uv by hand" >&2
       exit 1
     }

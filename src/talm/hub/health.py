@@ -50,8 +50,8 @@ class HealthServer:
     async def _healthz(self, _: web.Request) -> web.Response:
         now = time.monotonic()
         silent = [
-            str(informer.kind)
-            for informer in self._store.informers
+            name
+            for name, informer in self._store.informers.items()
             if informer.present and now - informer.last_heard > SILENT_S
         ]
         if silent:
@@ -60,7 +60,7 @@ class HealthServer:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        waiting = [str(i.kind) for i in self._store.informers if not i.synced.is_set()]
+        waiting = [n for n, i in self._store.informers.items() if not i.synced.is_set()]
         if waiting:
             return web.Response(status=503, text=f"not yet listed: {', '.join(waiting)}\n")
         return web.Response(text=f"ok, {'leading' if self._is_leading() else 'standing by'}\n")

@@ -108,25 +108,14 @@ class _StoreCollector(Collector):
             "talm_informer_objects",
             "Objects in memory by kind.",
             "resource",
-            {_name(i.kind.plural, n): len(i.cache) for n, i in enumerate(self._store.informers)},
+            {name: len(i.cache) for name, i in self._store.informers.items()},
         )
         yield _gauge(
             "talm_informer_quarantined",
             "Objects that could not be read by kind; they are left alone.",
             "resource",
-            {
-                _name(i.kind.plural, n): len(i.quarantined)
-                for n, i in enumerate(self._store.informers)
-            },
+            {name: len(i.quarantined) for name, i in self._store.informers.items()},
         )
-
-
-# Two informers follow policies: the roots come first in `Store.informers`.
-_CHILDREN: Final = 5
-
-
-def _name(plural: str, position: int) -> str:
-    return "childpolicies" if position == _CHILDREN else plural
 
 
 def _gauge(name: str, text: str, label: str, values: dict[str, int]) -> GaugeMetricFamily:

@@ -15,6 +15,7 @@ from talm.api.cgu import ClusterGroupUpgrade
 from talm.api.words import CGU_LABEL, CGU_NAMESPACE_LABEL
 from talm.core.fleet import stored_phases
 
+from . import store
 from .store import Key
 
 
@@ -45,7 +46,7 @@ class Routes:
                 return self._by_cluster.get(key[1], set()) | self._selecting
             case kinds.POLICY.plural:
                 return self._by_policy.get(key[1], ())
-            case "childpolicies":
+            case store.CHILD_POLICIES:
                 return self._by_policy.get(key[1].partition(".")[2], ())
             case kinds.PRE_CACHING_CONFIG.plural:
                 return tuple(self._links)

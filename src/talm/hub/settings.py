@@ -121,7 +121,7 @@ class Settings:
     def bind(self) -> tuple[str, int]:
         """Host and port of `bind_address`."""
         host, _, port = self.bind_address.rpartition(":")
-        return host or "127.0.0.1", int(port)
+        return host.strip("[]") or "127.0.0.1", int(port)
 
 
 POSITIVE: Final = (

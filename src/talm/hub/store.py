@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from talm.api import kinds, ocm
 from talm.api.cgu import ClusterGroupUpgrade
@@ -29,6 +29,8 @@ from talm.kube.watch import Informer
 from .policyreader import read_policy
 
 Key = tuple[str, str]
+# Two informers follow policies; this is the one for those in clusters' namespaces.
+CHILD_POLICIES: Final = "childpolicies"
 # kind of the informer (its plural), key, old, new
 OnEvent = Callable[[str, Key, Any, Any], None]
 
@@ -40,11 +42,14 @@ class Store:
         self._on_event = on_event
         self._own: dict[Key, ClusterGroupUpgrade] = {}
         self._policies: dict[Key, tuple[str, RootPolicy]] = {}
+        self._informers: dict[str, Informer[Any]] = {}
         self.clusters: dict[str, Cluster] = {}
 
         def informer(kind: kinds.Kind, struct: Any, **options: Any) -> Informer[Any]:
-            hear = self._hear(options.pop("name", kind.plural))
-            return Informer(client, kind, struct, hear, **options)
+            name = options.pop("name", kind.plural)
+            made = Informer(client, kind, struct, self._hear(name), **options)
+            self._informers[name] = made
+            return made
 
         self.cgus: Informer[ClusterGroupUpgrade] = informer(kinds.CGU, ClusterGroupUpgrade)
         self.managed_clusters: Informer[ocm.ManagedCluster] = informer(
@@ -61,7 +66,7 @@ class Store:
             label_selector=f"!{ROOT_POLICY_LABEL}", indexes={"name": _by_name},
         )  # fmt: skip
         self.children: Informer[ocm.ChildPolicy] = informer(
-            kinds.POLICY, ocm.ChildPolicy, optional=True, name="childpolicies",
+            kinds.POLICY, ocm.ChildPolicy, optional=True, name=CHILD_POLICIES,
             label_selector=ROOT_POLICY_LABEL, indexes={"name": _by_name},
         )  # fmt: skip
         self.placements: Informer[ocm.Placement] = informer(
@@ -79,21 +84,19 @@ class Store:
         )  # fmt: skip
 
     @property
-    def informers(self) -> tuple[Informer[Any], ...]:
-        return (
-            self.cgus, self.managed_clusters, self.views, self.actions, self.roots,
-            self.children, self.placements, self.bindings, self.configs, self.overrides,
-        )  # fmt: skip
+    def informers(self) -> Mapping[str, Informer[Any]]:
+        """All informers by the name that `on_event` gives."""
+        return self._informers
 
     async def run(self) -> None:
         """Follow the hub until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for informer in self.informers:
-                group.create_task(informer.run(), name=f"informer {informer.kind}")
+            for name, informer in self.informers.items():
+                group.create_task(informer.run(), name=f"informer {name}")
 
     async def wait_synced(self) -> None:
         """Return once every kind was listed (or found missing)."""
-        for informer in self.informers:
+        for informer in self.informers.values():
             await informer.synced.wait()
 
     def cgu(self, key: Key) -> ClusterGroupUpgrade | None:

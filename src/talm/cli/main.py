@@ -1,0 +1,55 @@
+"""The command `talm`, also as `kubectl talm` and `oc talm`: a group whose commands are loaded when used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Final
+
+import click
+
+from talm import __version__
+from talm.errors import ApiError, CredentialError, LeadershipLost, SetupError, TalmError
+
+# name -> module that has a click command of the same name; in the order of the help page
+COMMANDS: Final = {
+    "run": "talm.cli.run",
+    "demo": "talm.cli.demo",
+    "sim": "talm.cli.sim",
+    "agent": "talm.cli.agent",
+}
+EXIT_CODES: Final = ((LeadershipLost, 3), (SetupError, 2), (CredentialError, 4), (ApiError, 5))
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module only when the command is asked for: `talm --help` stays quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
+        assert isinstance(command, click.Command)  # noqa: S101 (our own table)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="talm")
+def cli() -> None:
+    """Pre-cache the next release on edge clusters, then update them batch by batch, from one hub."""
+
+
+def main() -> None:
+    """Run the command line; an expected error is one sentence and an exit code.
+
+    0 done; 1 a check failed or something unexpected; 2 wrong usage, setting or missing part; 3 the Lease
+    was lost; 4 no usable credentials; 5 the API server refused or did not answer.
+    """
+    try:
+        cli.main(standalone_mode=True)
+    except TalmError as exc:
+        code = next((c for kind, c in EXIT_CODES if isinstance(exc, kind)), 1)
+        click.echo(f"talm: {exc}", err=True)
+        sys.exit(code)

@@ -95,7 +95,8 @@ class MemorySpoke:
         if old := self.store.find(kind, namespace, name):
             going = "deletionTimestamp" in old["metadata"]
             raise spokes.already_exists(kind, name, going=going)
-        self._store_new(kind, namespace, {**body, "apiVersion": kind.api_version})
+        typed = {"apiVersion": kind.api_version, "kind": kind.kind}
+        self._store_new(kind, namespace, {**body, **typed})
 
     async def merge_patch(
         self, kind: Kind, namespace: str, name: str, patch: Mapping[str, Any]

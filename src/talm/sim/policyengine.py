@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from talm.api import kinds
-from talm.errors import AlreadyExists, ApiError, NotFound
+from talm.errors import AlreadyExists, NotFound
 from talm.sim.agents import Hub
 from talm.sim.placements import PLACEMENT_LABEL, Decision
 from talm.sim.policywire import (
@@ -207,8 +207,6 @@ class Propagator:
         """Make all writes; the first failure is raised when the others are done."""
         results = await asyncio.gather(*writes, return_exceptions=True)
         for result in results:
-            if isinstance(result, ApiError):
-                raise result
             if isinstance(result, BaseException):
                 raise result
 

@@ -33,12 +33,21 @@ class Scheduler:
     """Keeps the decisions of all Placements; fed by the fleet's informers.
 
     `require_set_binding`: without a ManagedClusterSetBinding in its namespace a Placement
-    selects nothing and says NoManagedClusterSetBindings, as a real hub does.
+    selects nothing and says NoManagedClusterSetBindings, as a real hub does.  `clusters` are
+    known to be clusters before the hub says so.
     """
 
-    def __init__(self, hub: Hub, clock: Clock, *, require_set_binding: bool = False) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        clock: Clock,
+        clusters: Sequence[str] = (),
+        *,
+        require_set_binding: bool = False,
+    ) -> None:
         self._hub = hub
         self._clock = clock
+        self._expected = frozenset(clusters)
         self._require = require_set_binding
         self._clusters: dict[str, Cluster] = {}
         self._placements: dict[str, Placement] = {}
@@ -81,6 +90,10 @@ class Scheduler:
         (sets.discard if new is None else sets.add)(name)
         if self._require:
             self._all()
+
+    def knows(self, name: str) -> bool:
+        """A cluster (and therefore the namespace of a cluster) has this name."""
+        return name in self._clusters or name in self._expected
 
     def stop(self) -> None:
         """Decide nothing more."""

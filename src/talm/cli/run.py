@@ -109,7 +109,7 @@ def _from_file(config: Path | None) -> dict[str, Any]:
 
 def _typed(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
     """The value in the setting's type; words and numbers come from the environment as text."""
-    kind = type(field.default)
+    kind: type[Any] = type(field.default)
     try:
         if kind is bool:
             if isinstance(value, bool):

@@ -148,11 +148,12 @@ class Operator:
             now=self._now,
         )
         applier = Applier(client, transport, Placements(client, store), throttle)
-        async with EventRecorder(client, controller="talm", instance=_identity()) as recorder:
-            reconciler = Reconciler(
-                observer, applier, Persister(client, store), EventNotifier(recorder)
-            )
-            await self._lead(client, lease_client, store, reconciler, stop)
+        recorder = EventRecorder(client, controller=kinds.CGU.kind, instance=_identity())
+        reconciler = Reconciler(
+            observer, applier, Persister(client, store), EventNotifier(recorder)
+        )
+        self._recorder = recorder
+        await self._lead(client, lease_client, store, reconciler, stop)
 
     async def _lead(
         self,
@@ -213,6 +214,7 @@ class Operator:
                 on_pass=self._metrics.passed,
             )
         )
+        sending = asyncio.ensure_future(self._recorder.run())
         stopping = asyncio.ensure_future(stop.wait())
         try:
             await asyncio.wait({workers, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -220,11 +222,12 @@ class Operator:
             await asyncio.wait({workers}, timeout=self._settings.shutdown_grace)
             if workers.done():
                 workers.result()
-            log.info("stopped")
         finally:
-            stopping.cancel()
-            workers.cancel()
-            await asyncio.gather(workers, stopping, return_exceptions=True)
+            for task in (stopping, workers, sending):
+                task.cancel()
+            await asyncio.gather(workers, stopping, sending, return_exceptions=True)
+        await self._recorder.flush()
+        log.info("stopped")
 
     def _heard(self, name: str, key: Key, old: Any, new: Any) -> None:
         """A change on the hub: the transport first, then the CGUs that it may concern."""

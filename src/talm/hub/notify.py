@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from talm.api import kinds
 from talm.api.cgu import ClusterGroupUpgrade
 from talm.core.model import EventNote
-from talm.kube.events import Event, EventRecorder
-
-SCOPE: Final = "cgu.openshift.io/event-type"
+from talm.kube.events import EventRecorder, Regarding
 
 
 class EventNotifier:
@@ -21,16 +18,13 @@ class EventNotifier:
 
     def notify(self, cgu: ClusterGroupUpgrade, notes: Iterable[EventNote]) -> None:
         """Record each note about this CGU."""
+        meta = cgu.metadata
+        about = Regarding(kinds.CGU, meta.name, meta.namespace, meta.uid)
         for note in notes:
-            scope = "cluster" if note.cluster else "global"
             self._recorder.record(
-                Event(
-                    regarding_kind=kinds.CGU,
-                    regarding=cgu.metadata,
-                    reason=note.reason,
-                    action=note.action,
-                    note=note.note,
-                    warning=note.warning,
-                    annotations={SCOPE: scope, **note.annotations},
-                )
+                about,
+                note.reason,
+                note.note,
+                action=note.action,
+                type="Warning" if note.warning else "Normal",
             )

@@ -205,8 +205,17 @@ def test_what_only_a_tag_can_make_becomes_a_text() -> None:
 
 
 KEYS = st.sampled_from(
-    "kind spec objectDefinition complianceType object-templates object-templates-raw name namespace"
-    " status".split()
+    [
+        "kind",
+        "spec",
+        "objectDefinition",
+        "complianceType",
+        "object-templates",
+        "object-templates-raw",
+        "name",
+        "namespace",
+        "status",
+    ]
 )
 WORDS = st.sampled_from(["ConfigurationPolicy", "mustnothave", "- a: {{ b }}", "Policy"])
 ANYTHING = st.recursive(
@@ -244,7 +253,20 @@ YAML_PARTS = st.sampled_from(
     [
         *"-:[]{},&*!|>?#%@`'\"= \n\ta10.~<",
         *("- ", "!!", "{{", "}}", "*a", "&a ", "<<: ", "\n  ", "objectDefinition: "),
-        *(f"!!{tag} " for tag in "set map pairs omap binary bool float int timestamp".split()),
+        *(
+            f"!!{tag} "
+            for tag in [
+                "set",
+                "map",
+                "pairs",
+                "omap",
+                "binary",
+                "bool",
+                "float",
+                "int",
+                "timestamp",
+            ]
+        ),
     ]
 )
 

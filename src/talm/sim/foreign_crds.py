@@ -97,6 +97,6 @@ async def _wait_served(client: Client, entries: list[Definition]) -> None:
 
 async def _is_served(client: Client, entry: Definition) -> bool:
     crd = await client.get(CRD, entry.kind.resource)
-    conditions = crd.get("status", {}).get("conditions", [])
+    conditions = crd.get("status", {}).get("conditions") or []  # null at first
     established = any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
     return established and await client.serves(entry.kind)

@@ -86,6 +86,8 @@ class MemorySpoke:
         """See SpokeApi."""
         spokes.check_segments(namespace, None)
         await self._reach("Post", kind.path(namespace))
+        if kind.namespaced and not namespace:
+            raise spokes.no_method("POST", kind)
         self._check_route("POST", kind, namespace)
         meta = body.get("metadata") or {}
         name = meta.get("name", "")

@@ -16,6 +16,7 @@ from talm.api.kinds import Kind
 from talm.errors import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound
 
 NO_ROUTE: Final = "the server could not find the requested resource"
+NO_METHOD: Final = "the server does not allow this method on the requested resource"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,6 +78,11 @@ def check_segments(namespace: str, name: str | None) -> None:
 def no_route(verb: str, kind: Kind) -> NotFound:
     """Nothing is served at this URL."""
     return NotFound(verb, kind.resource, 404, NO_ROUTE, reason="NotFound")
+
+
+def no_method(verb: str, kind: Kind) -> ApiError:
+    """The URL is served, but not for this verb (a list of all namespaces takes no POST)."""
+    return ApiError(verb, kind.resource, 405, NO_METHOD, reason="MethodNotAllowed")
 
 
 def not_found(verb: str, kind: Kind, name: str) -> NotFound:

@@ -83,6 +83,11 @@ class Deed:
         return max(dt.timedelta(0), pause - self.age)
 
     @property
+    def may_run(self) -> bool:
+        """Whether an agent may carry it out (again): only Completed=True is final for an agent."""
+        return self.present and (self.state is not State.DONE or self.moot)
+
+    @property
     def is_due(self) -> bool:
         """Whether it is time for another try."""
         return not self.pause_left

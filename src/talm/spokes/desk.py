@@ -84,10 +84,9 @@ class Desk:
         deletes = action in DELETES
         found = self.find_action(action)
         if found is not None:
-            ours = self._is_ours(found.cached.metadata if found.cached else None)
-            if ours or (deletes and not self._is_astray(action, found)):
-                return deed(found, deletes=deletes, now=self.now)
-            return NO_DEED
+            meta = found.cached.metadata if found.cached else None
+            counts = not self._is_astray(action, found) if deletes else self._is_ours(meta)
+            return deed(found, deletes=deletes, now=self.now) if counts else NO_DEED
         ended = self.office.ledger.outcome(self.cluster, action)
         run = self.order.run if self.office.profile.labelled else ""
         if ended is None or (ended.run != run and not deletes):

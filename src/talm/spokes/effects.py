@@ -118,14 +118,10 @@ async def remove(desk: Desk) -> None:
 
 
 async def withdraw(desk: Desk) -> None:
-    """Take back every question, and every creation that an agent might still carry out.
-
-    An action that failed is one of them: an agent that restarts tries it again.  Profile existing
-    leaves no create action at all, as the existing operator does.
-    """
+    """Take back every question, and every creation that an agent might still carry out."""
     for action in CREATES:
-        done = desk.action(action).state is State.DONE
-        if not (done and desk.office.profile.labelled):
+        deed = desk.action(action)
+        if deed.may_run or not deed.present:  # the latter: gone, or of another run
             await desk.drop_action(action)
     for view in View:
         await desk.drop_view(view)
@@ -155,15 +151,18 @@ async def _request_deletion(desk: Desk) -> None:
 
 
 async def _call_off_deletion(desk: Desk) -> None:
-    """Nothing may delete the namespace that is about to be created.
+    """Nothing may delete what is about to be created.
 
-    Its view has shown the spoke clean, so a deletion that is still open was carried out and not
-    reported, and would be repeated.  Profile existing leaves it to the order of the agent's work.
+    The spoke was shown clean, so a deletion that is still there was carried out, and an agent that
+    restarts would carry it out again.  Profile existing lets a pending one be: there the order of
+    the agent's work is relied on.
     """
-    if desk.office.profile.labelled:
-        for action in DELETES:
-            if desk.action(action).state is State.PENDING:
-                await desk.drop_action(action)
+    for action in (
+        DELETES if Action.CRB_CREATE in desk.office.profile.setup else (Action.NS_DELETE,)
+    ):
+        deed = desk.action(action)
+        if deed.may_run and (deed.state is not State.PENDING or desk.office.profile.labelled):
+            await desk.drop_action(action)
 
 
 def _is_to_be_ordered(deed: Deed) -> bool:

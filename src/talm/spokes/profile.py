@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Final
 
 from talm.api.meta import ObjectMeta
@@ -40,7 +39,7 @@ class Profile:
     job_views: tuple[View, ...]
     kube: Callable[[Action, Order, str], Manifest]
     interval_s: Callable[[View, int], int]
-    setup_views: Mapping[View, Action] = MappingProxyType({})
+    setup_views: Mapping[View, Action] = field(default_factory=dict)
     hold_off: dt.timedelta = dt.timedelta(0)
 
     @property

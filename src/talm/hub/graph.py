@@ -156,10 +156,10 @@ class UpdateGraph:
         await asyncio.sleep(max(wait_s, 0.0))
         pause = self._settings.bad_for_s
         while True:
-            found = await self._fetch(url)
-            _turn_to(page, found)
-            if page.failure:
-                log.warning("update graph", url=url, failed=page.failure, again_in_s=pause)
+            was = page.failure
+            _turn_to(page, await self._fetch(url))
+            if page.failure != was:
+                log.warning("update graph", url=url, was=was, now=page.failure)
             told, page.asked = page.asked, set()
             answered = not page.failure and all(_answer(page, q, url).image for q in told)
             page.fetched_at = self._clock()

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 
 from talm.api.kinds import NAMESPACE
 from talm.errors import SetupError
@@ -23,6 +24,10 @@ from talm.sim.hubs import Hub, existing_kubeconfig, find_hub
 OUR_CRDS = Path(__file__).parents[1] / "deploy" / "crds"
 # Set in CI: a test that is skipped there proves nothing, so it fails the run.
 NO_SKIP = "TALM_NO_SKIP"
+
+# How long an example takes on a busy machine says nothing about the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(wrapper=True)

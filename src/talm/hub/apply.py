@@ -7,14 +7,18 @@ dropped last, and only when nothing failed before.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 import structlog
 
 from talm.api import kinds
 from talm.api.cgu import ClusterGroupUpgrade
-from talm.api.words import FINALIZER
-from talm.core.decide import Decision
+from talm.api.words import FINALIZER, Phase
+from talm.core.decide import Decision, Stage
 from talm.core.model import Move, Outcomes, Snapshot
 from talm.errors import ApiError, NotFound
 from talm.kube.client import Client
@@ -24,6 +28,13 @@ from .placements import Placements
 from .throttle import Throttle
 
 log = structlog.get_logger(__name__)
+
+
+# How long clusters are begun with in one pass.  Whoever was not begun with waits for the next one, so
+# that the first clusters of a thousand are not held up until the last has had its turn.
+WAVE_S: Final = 0.3
+# Those who are further get their turn first: a pipeline that is emptied from its end.
+TURN: Final = {phase: turn for turn, phase in enumerate(reversed(Phase))}
 
 
 class Applier:
@@ -37,32 +48,59 @@ class Applier:
         self._placements = placements
         self._throttle = throttle
 
-    async def apply(self, seen: Snapshot, decision: Decision, order: Order) -> Outcomes:
-        """Carry everything out; raises nothing but what must end the process."""
-        failed = await self._moves(decision.moves, order)
+    async def apply(
+        self, seen: Snapshot, decision: Decision, order: Order
+    ) -> tuple[Decision, Outcomes]:
+        """Carry the decision out, or as much of it as one pass has time for.
+
+        Returns the decision without the moves that were not begun, and what became of the rest.  A
+        farewell is carried out whole.  Raises nothing but what must end the process.
+        """
+        whole = decision.ends or decision.stage in {Stage.ENDED, Stage.DELETING}
+        asking = sorted(
+            (move for move in decision.moves if move.effects),
+            key=lambda move: TURN[move.goto] if move.goto is not None else 0,
+        )
+        begun, failed = await self._wave(asking, order, math.inf if whole else WAVE_S)
+        moves = tuple(m for m in decision.moves if not m.effects or m.cluster in begun)
+        decision = replace(decision, fleet=replace(decision.fleet, moves=moves))
         hub_failed = ""
         try:
             await self._hub(seen, decision, clean=not failed)
         except ApiError as exc:
             hub_failed = str(exc)
             log.warning("hub", cgu=_key(seen.cgu), error=hub_failed)
-        return Outcomes(failed, hub_failed)
+        return decision, Outcomes(failed, hub_failed)
 
-    async def _moves(self, moves: Iterable[Move], order: Order) -> dict[str, str]:
+    async def _wave(
+        self, moves: Sequence[Move], order: Order, seconds: float
+    ) -> tuple[set[str], dict[str, str]]:
+        """Begin with clusters for so long, and finish those; who was begun with, and who failed."""
+        until = time.monotonic() + seconds
+        begun: set[str] = set()
         failed: dict[str, str] = {}
+        waiting = iter(moves)
 
-        async def one(move: Move) -> None:
-            async with self._throttle.slot():
-                await self._transport.carry_out(move.cluster, move.effects, order)
+        async def hand() -> None:
+            for move in waiting:
+                begun.add(move.cluster)
+                try:
+                    async with self._throttle.slot():
+                        await self._transport.carry_out(move.cluster, move.effects, order)
+                except ApiError as exc:
+                    failed[move.cluster] = str(exc)
+                if time.monotonic() >= until:
+                    return
 
-        asking = [move for move in moves if move.effects]
-        results = await asyncio.gather(*map(one, asking), return_exceptions=True)
-        for move, result in zip(asking, results, strict=True):
-            if isinstance(result, ApiError):
-                failed[move.cluster] = str(result)
-            elif isinstance(result, BaseException):
-                raise result
-        return failed
+        hands = [
+            asyncio.ensure_future(hand()) for _ in range(min(len(moves), self._throttle.limit))
+        ]
+        try:
+            await asyncio.gather(*hands)
+        finally:
+            for task in hands:
+                task.cancel()
+        return begun, failed
 
     async def _hub(self, seen: Snapshot, decision: Decision, *, clean: bool) -> None:
         if decision.placements is not None:

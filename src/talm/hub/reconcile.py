@@ -59,10 +59,12 @@ class Reconciler:
             found.spec if found is not None else None,
             found.workload_image if found is not None else "",
         )
-        outcomes = await self._applier.apply(seen, decision, order)
-        settled = settle(seen, decision, outcomes)
+        done, outcomes = await self._applier.apply(seen, decision, order)
+        settled = settle(seen, done, outcomes)
         await self._store(seen, settled)
-        _log_changes(seen, decision, outcomes)
+        _log_changes(seen, done, outcomes)
+        if len(done.moves) < len(decision.moves):
+            return 0.0  # the others' turn
         return self._next(key, outcomes, settled.look_again_after)
 
     async def _store(self, seen: Snapshot, settled: Settled) -> None:

@@ -17,12 +17,13 @@ from talm.sim.fleet import Fleet, FleetSettings
 from talm.sim.links import LinkState
 from talm.sim.spokejobs import JobPlan, Scenario
 
-_FAULTS = "What goes wrong: name=value,... or @file.yaml. " + "; ".join(
-    f"{name}: {meaning}" for name, meaning in FAULTS.items()
+# \b keeps click from wrapping the table
+_FAULTS = "\b\nFaults (N or N% of the clusters where clusters are meant):\n" + "\n".join(
+    f"  {name:<16} {meaning}" for name, meaning in FAULTS.items()
 )
 
 
-@click.command("sim", short_help="Play a fleet of spokes against a hub.")
+@click.command("sim", short_help="Play a fleet of spokes against a hub.", epilog=_FAULTS)
 @click.option(
     "--kubeconfig",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -30,7 +31,9 @@ _FAULTS = "What goes wrong: name=value,... or @file.yaml. " + "; ".join(
 )
 @click.option("--context", help="Context of the kubeconfig.")
 @click.option("--clusters", default=20, show_default=True, type=click.IntRange(1, 9999))
-@click.option("--faults", "fault_text", default="", help=_FAULTS)
+@click.option(
+    "--faults", "fault_text", default="", help="What goes wrong: NAME=VALUE,... or @FILE.yaml."
+)
 @click.option("--seed", default=0, show_default=True, help="Draws who is hit by a fault.")
 @click.option("--pace", default=1.0, show_default=True, help="Speed of the spokes.")
 @click.option(

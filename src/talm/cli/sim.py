@@ -10,7 +10,6 @@ import click
 from rich.console import Console
 from rich.status import Status
 
-from talm.errors import TalmError
 from talm.kube.client import Client
 from talm.sim.faults import FAULTS, Faults, parse_faults
 from talm.sim.fleet import Fleet, FleetSettings
@@ -69,18 +68,15 @@ def sim(  # noqa: PLR0913 - a parameter per option
 
     Missing ManagedClusters (spoke-0001 ...) are created and stay when this ends (Ctrl-C).
     """
-    try:
-        settings = FleetSettings(
-            pace=pace,
-            scenario=_lasting(job_seconds),
-            faults=parse_faults(fault_text, seed=seed) if fault_text else Faults(seed=seed),
-            rtt_s=rtt_ms / 1000,
-            quiet=quiet_views,
-            controllers=controllers,
-        )
-        asyncio.run(_run(kubeconfig, context, clusters, settings))
-    except TalmError as exc:
-        raise click.ClickException(str(exc)) from exc
+    settings = FleetSettings(
+        pace=pace,
+        scenario=_lasting(job_seconds),
+        faults=parse_faults(fault_text, seed=seed) if fault_text else Faults(seed=seed),
+        rtt_s=rtt_ms / 1000,
+        quiet=quiet_views,
+        controllers=controllers,
+    )
+    asyncio.run(_run(kubeconfig, context, clusters, settings))
 
 
 def _lasting(seconds: float) -> Scenario:

@@ -144,7 +144,7 @@ async def push_image(
             _check(begun)
             place = urljoin(f"{base}/", begun.headers["Location"])
         query = f"{'&' if '?' in place else '?'}digest={digest}"
-        async with session.put(place + query, data=blob) as done:
+        async with session.put(place + query, data=io.BytesIO(blob)) as done:
             _check(done)
     async with session.put(
         f"{base}/manifests/{tag or image.digest}",

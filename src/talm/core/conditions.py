@@ -32,6 +32,9 @@ CURRENT_TYPES: Final = frozenset(
         T.SUCCEEDED,
     }
 )
+PRECACHING_TYPES: Final = frozenset(
+    {T.PRECACHING_DONE, T.PRECACHE_SPEC_VALID, T.PRECACHING_SUCCEEDED}
+)
 
 ALL_COMPLIANT: Final = "All clusters are compliant with all the managed policies"
 ALREADY_COMPLIANT: Final = "All clusters already compliant with the specified managed policies"
@@ -56,8 +59,10 @@ def render(
     """The whole array: what is said now, over what was said before.
 
     A condition about which nothing is said now stays as it was, but for `PrecacheSpecValid` in the manual's
-    vocabulary once pre-caching is done, and for what an invalid specification silences.
+    vocabulary once pre-caching is done, for what an invalid specification silences, and for pre-caching
+    that was called off.
     """
+    before = _without_called_off(story, before)
     foreign = [c for c in before if c.type not in CURRENT_TYPES and c.type not in MANUAL_ORDER]
     manual: list[Condition] = []
     current: list[Condition] = []
@@ -70,6 +75,14 @@ def render(
             skip |= {T.PRECACHING_SUCCEEDED, T.PROGRESSING}
         current = _current_block([s for s in says if s.type not in skip], skip, before, now)
     return tuple(foreign + manual + current)
+
+
+def _without_called_off(story: Story, before: Sequence[Condition]) -> Sequence[Condition]:
+    """Drop an unfinished verdict on pre-caching once none is required: nobody would ever take it back."""
+    called_off = story.validated and not story.precaching_required
+    if called_off and any(c.type in PRECACHING_TYPES and c.status == "False" for c in before):
+        return [c for c in before if c.type not in PRECACHING_TYPES]
+    return before
 
 
 def _manual_block(story: Story, before: Sequence[Condition], now: dt.datetime) -> list[Condition]:
@@ -230,9 +243,12 @@ def _manual_spec(story: Story) -> Says:
 
 
 def _ready_is_known(story: Story) -> bool:
-    """Nothing is said of Ready while nothing has been judged (an update graph has not answered)."""
-    judged = story.validated or story.selection is not None or story.validation is not None
-    return judged or story.rollout.kind is not Rollout.NOT_REACHED
+    """Nothing is said of Ready while nothing has been judged, or while a start was tried in vain."""
+    if story.selection is not None or story.validation is not None or story.precaching_done:
+        return True
+    if story.rollout.kind is Rollout.NOT_REACHED:
+        return story.precaching_required and story.validated
+    return story.rollout.kind is not Rollout.READY
 
 
 def _ready(story: Story) -> Says:
@@ -244,10 +260,9 @@ def _ready(story: Story) -> Says:
         return Says(T.READY, done, reason, text.format(names=go_list(story.rollout.names)))
     if story.rollout.kind is Rollout.UNSUPPORTED:
         return Says(T.READY, False, R.UPGRADE_CANNOT_START, f"{CGU}: {story.rollout.text}")
-    if story.precaching_required and not story.precaching_done:
-        return Says(T.READY, False, R.PRECACHING_REQUIRED, "Precaching is not completed (required)")
-    text = "Precaching is completed" if story.precaching_done else f"{CGU} is not enabled"
-    return Says(T.READY, False, R.UPGRADE_NOT_STARTED, text)
+    if story.precaching_done:
+        return Says(T.READY, False, R.UPGRADE_NOT_STARTED, "Precaching is completed")
+    return Says(T.READY, False, R.PRECACHING_REQUIRED, "Precaching is not completed (required)")
 
 
 _NOT_COMPLIANT: Final = (

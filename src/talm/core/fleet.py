@@ -1,8 +1,8 @@
 """Pre-caching of all clusters of a CGU: whose turn it is, which move each makes, who leaves.
 
 One cluster is decided at a time, from what is stored and seen of it alone: a bad one never stops the
-others.  Whoever has begun goes on even while the CGU as a whole is held (a policy that vanished, an
-unknown cluster): a hold stops what has not begun.
+others.  Whoever has begun the setup goes on even while the CGU as a whole is held (a policy that
+vanished, an unknown cluster): a hold stops what has not begun, and its clock.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from .story import Precaching, PrecachingVerdict
 
 Phases = Mapping[str, Phase]
 PHASE_BY_WORD: Final = {phase.value: phase for phase in Phase}
-JUST_AFTER: Final = dt.timedelta(milliseconds=100)
+# Times are kept in whole seconds: a deadline has passed for certain one second later.
+JUST_AFTER: Final = dt.timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,9 @@ def decide_fleet(
     """Advance every cluster of the plan by one step; those that left the plan are cleaned up.
 
     A cluster leaves NotStarted only when that state is stored: it is the CGU's claim on the cluster
-    (see `Snapshot.owners`).  `held`: nothing new begins.
+    (see `Snapshot.owners`).  `held`: nothing new begins; what is being cleaned up ends there.
     """
     phases = stored_phases(seen.cgu.status)
-    waits = stored_waits(seen.cgu.status)
     planned = tuple(plan)
     moves: list[Move] = []
     complaints: dict[str, str] = {}
@@ -61,40 +61,51 @@ def decide_fleet(
         phase = phases.get(cluster)
         if phase is None or phase in FINAL_PHASES or (held and phase is Phase.NOT_STARTED):
             continue
-        try:
-            move = _move(seen, cluster, phase, waits.get(cluster), enabled=enabled)
-        except precache.ImpossibleFact as exc:
-            complaints[cluster] = str(exc)
-            move = None
-        if move is not None:
+        step, complaint = _step(seen, cluster, phase)
+        if complaint:
+            complaints[cluster] = complaint
+        move = _move(seen, cluster, phase, step, enabled=enabled)
+        if move is not None and not (held and _begins_setup(phase, move)):
             moves.append(move)
-        look += _looks(seen, cluster, phase, waits.get(cluster), enabled=enabled)
+        look += _looks(seen, cluster, phase, held=held, enabled=enabled)
     if not held:
         gone = phases.keys() - set(planned)
         moves += [_leave(seen, c, phases[c]) for c in sorted(gone) if phases[c] not in FINAL_PHASES]
     return FleetDecision(tuple(moves), complaints, min(look, default=None))
 
 
+def _step(seen: Snapshot, cluster: str, phase: Phase) -> tuple[precache.Step, str]:
+    """The table's step; a fact that no rule covers keeps the cluster where it is, with a complaint."""
+    try:
+        return precache.advance(phase, seen.sights.get(cluster, UNSEEN).fact), ""
+    except precache.ImpossibleFact as exc:
+        return precache.Step(phase), str(exc)
+
+
+def _begins_setup(phase: Phase, move: Move) -> bool:
+    """From here on the specification matters; while the CGU is held there may be none."""
+    return phase is Phase.PREPARING and move.goto is Phase.STARTING
+
+
 def _move(
-    seen: Snapshot, cluster: str, phase: Phase, wait: Wait | None, *, enabled: bool
+    seen: Snapshot, cluster: str, phase: Phase, step: precache.Step, *, enabled: bool
 ) -> Move | None:
     """One cluster's move, or None when it waits."""
     if cluster in seen.owners:
         # The older CGU cleans up whatever we have begun; afterwards it is our turn again.
         return None if phase is Phase.NOT_STARTED else Move(cluster, Phase.NOT_STARTED)
-    sight = seen.sights.get(cluster, UNSEEN)
-    step = precache.advance(phase, sight.fact)
+    note = seen.sights.get(cluster, UNSEEN).note
     if step.goto in FINAL_PHASES:
-        return Move(cluster, step.goto, step.effects, sight.note)
+        return Move(cluster, step.goto, step.effects, note)
     bad = precache.ending(
         phase,
-        clock.spent(wait, seen.now),
+        clock.spent(stored_waits(seen.cgu.status).get(cluster), _counted_until(seen, cluster)),
         limit_of(seen, phase),
         seen.clusters.get(cluster, Cluster(cluster)),
         enabled=enabled,
         rules=seen.rules,
         now=seen.now,
-        note=sight.note,
+        note=note,
     )
     if bad is not None:
         return Move(cluster, bad.phase, (Effect.WITHDRAW,), bad.why)
@@ -131,27 +142,37 @@ def limit_of(seen: Snapshot, phase: Phase) -> dt.timedelta:
     return precache.deadline(phase, seen.rules, job)
 
 
-def is_running(seen: Snapshot, cluster: str) -> bool:
-    """True while the clock of the cluster's deadline runs."""
+def is_running(seen: Snapshot, cluster: str, phase: Phase, *, held: bool) -> bool:
+    """True while the clock of the cluster's deadline runs: whoever is held back loses no time."""
     known = seen.clusters.get(cluster)
-    return known is not None and known.available and cluster not in seen.owners
+    held_back = cluster in seen.owners or (held and phase in precache.BEFORE_SETUP)
+    return known is not None and known.available and not held_back
+
+
+def _counted_until(seen: Snapshot, cluster: str) -> dt.datetime:
+    """Up to when a running clock counts: an outage that is noticed late (after a restart) does not."""
+    known = seen.clusters.get(cluster)
+    if known is None or known.available or known.since is None:
+        return seen.now
+    return min(seen.now, known.since)
 
 
 def _looks(
-    seen: Snapshot, cluster: str, phase: Phase, wait: Wait | None, *, enabled: bool
+    seen: Snapshot, cluster: str, phase: Phase, *, held: bool, enabled: bool
 ) -> list[dt.timedelta]:
-    """When time alone may change what is decided for this cluster."""
-    looks = []
-    sight = seen.sights.get(cluster, UNSEEN)
-    if sight.recheck is not None:
-        looks.append(sight.recheck)
+    """When time alone may change what is decided for this cluster; never while another CGU has it."""
+    if cluster in seen.owners:
+        return []
     known = seen.clusters.get(cluster)
+    looks = []
     if known is not None and not known.available and enabled and known.since is not None:
         looks.append(known.since + seen.rules.unavailable_grace - seen.now)
-    elif is_running(seen, cluster):
+    elif is_running(seen, cluster, phase, held=held):
+        wait = stored_waits(seen.cgu.status).get(cluster)
         looks.append(limit_of(seen, phase) - clock.spent(wait, seen.now))
-    # Just after the moment, not just before it.
-    return [max(look, dt.timedelta()) + JUST_AFTER for look in looks]
+    looks = [max(look, dt.timedelta()) + JUST_AFTER for look in looks]
+    recheck = seen.sights.get(cluster, UNSEEN).recheck
+    return looks if recheck is None else [*looks, recheck]
 
 
 def settle_phases(
@@ -171,7 +192,7 @@ def settle_phases(
     return phases
 
 
-def settle_waits(seen: Snapshot, phases: Phases) -> dict[str, Wait]:
+def settle_waits(seen: Snapshot, phases: Phases, *, held: bool) -> dict[str, Wait]:
     """The clocks of the open clusters; a new one when the kind of state has changed."""
     before = stored_phases(seen.cgu.status)
     waits = stored_waits(seen.cgu.status)
@@ -182,7 +203,8 @@ def settle_waits(seen: Snapshot, phases: Phases) -> dict[str, Wait]:
         old = waits.get(cluster)
         if _kind(before.get(cluster, phase)) != _kind(phase) or cluster in seen.owners:
             old = None
-        wait = clock.tick(old, running=is_running(seen, cluster), now=seen.now)
+        running = is_running(seen, cluster, phase, held=held)
+        wait = clock.tick(old, running=running, now=_counted_until(seen, cluster))
         if wait != Wait():
             after[cluster] = wait
     return after

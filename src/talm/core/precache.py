@@ -3,7 +3,7 @@
 A *phase* is what the status remembers (the manual's states); a *fact* is what the transport has just
 seen.  Every rule of the ordinary course is a row of `STEPS`.  What may end a cluster from outside the
 table (a deadline, an outage while enabled) is in `ending`.  `docs/states.md` is drawn from the table
-(`python -m talm.core.precache`).
+(`make docs`).
 
 A row that waits names whom it waits for; its deadline is `DEADLINES[phase]`, and the clock of a
 deadline stands still while the cluster is unavailable or belongs to another CGU (`clock.py`).
@@ -114,6 +114,8 @@ IMPOSSIBLE: Final = frozenset(
 )  # fmt: skip
 
 SETUP_PHASES: Final = frozenset({P.NOT_STARTED, P.PREPARING, P.STARTING})
+# Nothing has been begun yet that depends on the specification.
+BEFORE_SETUP: Final = frozenset({P.NOT_STARTED, P.PREPARING})
 
 
 def advance(phase: Phase, fact: Fact) -> Step:

@@ -11,22 +11,21 @@ from dataclasses import dataclass
 from typing import Final
 
 from talm.api.cgu import PrecachingSpec
-from talm.api.words import Phase, Reason
+from talm.api.words import Reason
 
 from .fleet import stored_phases
 from .model import Hold, Snapshot
 from .plan import computed_max_concurrency, plan_batches
 from .platform_image import Pending, validate_platform_image
 from .policies import Assessment, assess, unresolvable_dependency
+from .precache import BEFORE_SETUP
 from .precache_spec import Invalid, Valid, derive
 from .selection import Selection, select
 from .story import Problem
 
 FIVE_MINUTES: Final = dt.timedelta(minutes=5)
 CGU: Final = "The ClusterGroupUpgrade CR"
-# Nobody has begun anything that depends on the specification.
 NO_ASSESSMENT: Final = Assessment()
-BEFORE_THE_JOB: Final = frozenset({Phase.NOT_STARTED, Phase.PREPARING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +33,7 @@ class Prepared:
     """The findings.  With a problem of selection or validation the rest is as far as it got.
 
     `pending`: an update graph has not answered yet, so nothing can be said of what depends on it.
+    `warnings` are about what the user gave and has no effect.
     `spec` is what clusters that start now get; None when pre-caching is not required or has no valid one.
     """
 
@@ -46,7 +46,7 @@ class Prepared:
     max_concurrency: int = 0
     precaching_required: bool = False
     spec: PrecachingSpec | None = None
-    workload_image: str = ""
+    warnings: tuple[str, ...] = ()
     spec_problem: Problem | None = None
     look_again_after: dt.timedelta | None = None
 
@@ -137,7 +137,7 @@ def _in_both_words(hold: Hold, assessment: Assessment) -> Problem:
 
 
 def _has_begun(seen: Snapshot) -> bool:
-    return any(p not in BEFORE_THE_JOB for p in stored_phases(seen.cgu.status).values())
+    return any(p not in BEFORE_SETUP for p in stored_phases(seen.cgu.status).values())
 
 
 def _with_spec(seen: Snapshot, base: Prepared) -> Prepared:
@@ -152,12 +152,12 @@ def _with_spec(seen: Snapshot, base: Prepared) -> Prepared:
         seen.sources,
         seen.rules.allowed_workload_images,
     )
+    warnings = () if isinstance(found, Pending) else found.warnings
     if stored is not None and stored != PrecachingSpec() and _has_begun(seen):
-        image = found.workload_image if isinstance(found, Valid) else ""
-        return Prepared(**values | {"spec": stored, "workload_image": image})
+        return Prepared(**values | {"spec": stored, "warnings": warnings})
     match found:
         case Valid():
-            return Prepared(**values | {"spec": found.spec, "workload_image": found.workload_image})
+            return Prepared(**values | {"spec": found.spec, "warnings": warnings})
         case Pending():
             return Prepared(**values | {"pending": True})
         case Invalid():
@@ -167,4 +167,11 @@ def _with_spec(seen: Snapshot, base: Prepared) -> Prepared:
                 found.manual_reason,
                 found.manual_message,
             )
-            return Prepared(**values | {"spec_problem": problem, "look_again_after": FIVE_MINUTES})
+            return Prepared(
+                **values
+                | {
+                    "spec_problem": problem,
+                    "warnings": warnings,
+                    "look_again_after": FIVE_MINUTES,
+                }
+            )

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from talm.api.cgu import CguStatus, PrecachingFailure
-from talm.api.words import BAD_PHASES, FINAL_PHASES, ClusterOutcome, Phase
+from talm.api.meta import Condition
+from talm.api.words import BAD_PHASES, FINAL_PHASES, ConditionType, Phase, Reason
 
-from .fleet import Phases
+from .fleet import Phases, stored_phases, verdict
 from .model import EventNote, Move, Snapshot
 from .story import Precaching, PrecachingVerdict
 
@@ -83,35 +84,36 @@ def _entry(
     return PrecachingFailure(cluster=cluster, reason=reason, message=message, since=since or now)
 
 
-def events(
-    name: str, before: CguStatus, after: CguStatus, verdict: PrecachingVerdict | None
-) -> tuple[EventNote, ...]:
+def events(name: str, before: CguStatus, after: CguStatus) -> tuple[EventNote, ...]:
     """Events of the step from one status to the next: start and end of the CGU and of pre-caching."""
-    notes = [*_upgrade_events(name, before, after)]
-    was = {c.type: c.reason for c in before.conditions or ()}
-    if verdict is not None and verdict.kind is not Precaching.IN_PROGRESS:
-        now_reason = next(
-            (c.reason for c in after.conditions or () if c.type == "PrecachingSuceeded"), ""
-        )
-        if now_reason and was.get("PrecachingSuceeded") != now_reason:
-            notes.append(_precaching_event(name, verdict))
-    return tuple(notes)
+    return (*_upgrade_events(name, before, after), *_precaching_events(name, before, after))
 
 
-def _precaching_event(name: str, verdict: PrecachingVerdict) -> EventNote:
+def _precaching_events(name: str, before: CguStatus, after: CguStatus) -> Iterable[EventNote]:
+    """The end of pre-caching, told by the states: conditions differ with the vocabulary."""
+    told = _verdict(after)
+    was = _verdict(before)
+    if told is None or (was is not None and was.kind is told.kind):
+        return
     text = {
         Precaching.COMPLETED: "pre-caching completed on all clusters",
-        Precaching.PARTIALLY_DONE: f"pre-caching failed on {verdict.count} clusters",
+        Precaching.PARTIALLY_DONE: f"pre-caching failed on {told.count} clusters",
         Precaching.FAILED: "pre-caching failed on all clusters",
-        Precaching.IN_PROGRESS: "pre-caching started",
-    }[verdict.kind]
-    bad = verdict.kind in {Precaching.PARTIALLY_DONE, Precaching.FAILED}
-    return EventNote(
+    }.get(told.kind)
+    if text is None:
+        return
+    bad = told.kind is not Precaching.COMPLETED
+    yield EventNote(
         reason="CguPrecachingFailed" if bad else "CguPrecachingCompleted",
         action="PrecachingCompleted",
         note=f"ClusterGroupUpgrade {name}: {text}",
         warning=bad,
     )
+
+
+def _verdict(status: CguStatus) -> PrecachingVerdict | None:
+    plan = status.precaching.clusters if status.precaching else None
+    return verdict(stored_phases(status), plan) if plan else None
 
 
 def _upgrade_events(name: str, before: CguStatus, after: CguStatus) -> Iterable[EventNote]:
@@ -121,19 +123,20 @@ def _upgrade_events(name: str, before: CguStatus, after: CguStatus) -> Iterable[
             "CguStarted", "RemediationStarted", f"{prefix} started remediating policies"
         )
     if _completed(after) and not _completed(before):
-        late = any(s.state == ClusterOutcome.TIMED_OUT for s in after.clusters or ())
-        succeeded = _status_of(after, "Succeeded") or _status_of(after, "Ready")
-        if succeeded == "True":
-            yield EventNote(
-                "CguSuccess", "RemediationCompleted", f"{prefix} succeeded remediating policies"
-            )
-        elif late:
-            text = f"{prefix} timed-out remediating policies"
-            yield EventNote("CguTimedout", "RemediationTimeout", text, warning=True)
+        yield from _end(prefix, after)
 
 
-def _status_of(status: CguStatus, kind: str) -> str:
-    return next((c.status for c in status.conditions or () if c.type == kind), "")
+def _end(prefix: str, status: CguStatus) -> Iterable[EventNote]:
+    """The end as the conditions tell it, in whichever vocabulary; one that is neither has no event."""
+    told = {c.type: c for c in status.conditions or ()}
+    end = told.get(ConditionType.SUCCEEDED) or told.get(ConditionType.READY) or Condition()
+    if end.status == "True":
+        yield EventNote(
+            "CguSuccess", "RemediationCompleted", f"{prefix} succeeded remediating policies"
+        )
+    elif end.reason in {Reason.TIMED_OUT, Reason.UPGRADE_TIMED_OUT}:
+        text = f"{prefix} timed-out remediating policies"
+        yield EventNote("CguTimedout", "RemediationTimeout", text, warning=True)
 
 
 def _started(status: CguStatus) -> bool:

@@ -84,10 +84,10 @@ def step(
         progress=progress,
         clusters=_with_complete(course.clusters, done),
     )
-    if now - course.started_at > limits.timeout:
+    if now - course.started_at >= limits.timeout:
         return _time_up(course, found, "")
     if len(done) == len(course.current):
-        return _batch_done(course, found, now)
+        return _batch_done(course, found, limits, now)
     deadline = _batch_end(course, limits)
     if course.batch < len(course.plan) and now >= deadline:
         return _batch_timed_out(course, found, limits, now)
@@ -132,7 +132,7 @@ def _passes(policy: RootPolicy | None, cluster: str) -> bool:
 
 
 def _batch_done(
-    course: Course, policies: Sequence[RootPolicy | None], now: dt.datetime
+    course: Course, policies: Sequence[RootPolicy | None], limits: Limits, now: dt.datetime
 ) -> RolloutStep:
     if course.batch < len(course.plan):
         return _next_batch(course, now)
@@ -140,7 +140,7 @@ def _batch_done(
     if all(_passes(policy, c) for c in earlier for policy in policies):
         return RolloutStep(course, {}, RolloutVerdict(Rollout.COMPLETED))
     # An earlier batch's cluster is not compliant (any more): it has until the CGU's timeout.
-    return RolloutStep(course, enforced(course), RUNNING)
+    return RolloutStep(course, enforced(course), RUNNING, course.started_at + limits.timeout)
 
 
 def _next_batch(course: Course, now: dt.datetime) -> RolloutStep:

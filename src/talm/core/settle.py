@@ -31,8 +31,10 @@ def settle(seen: Snapshot, decision: Decision, outcomes: Outcomes) -> Settled:
         case Stage.OVER | Stage.DELETING:
             return Settled(before)
         case Stage.ENDED:
-            done = not outcomes.failed and not outcomes.hub_failed
-            return _with_events(seen, _completed(before, seen.now) if done else before, None, None)
+            if outcomes.failed or outcomes.hub_failed:
+                return Settled(before)
+            over = _completed(before, seen.now, dropped=decision.drop_placements)
+            return _with_events(seen, over, None)
         case Stage.PREPARING:
             return _settle_preparation(seen, decision, outcomes)
         case Stage.REMEDIATING:
@@ -53,7 +55,7 @@ def _settle_preparation(seen: Snapshot, decision: Decision, outcomes: Outcomes) 
         status = _course_fields(status, decision)
     if decision.ends and gate is decision.gate:
         status = _completed(status, seen.now, dropped=decision.drop_placements)
-    return _told(seen, decision, status, _story(found, state, gate), state)
+    return _told(seen, decision, status, _story(found, state, gate))
 
 
 def _settle_remediation(seen: Snapshot, decision: Decision, outcomes: Outcomes) -> Settled:
@@ -67,7 +69,7 @@ def _settle_remediation(seen: Snapshot, decision: Decision, outcomes: Outcomes) 
         status = _placement_fields(status, decision)
     if decision.ends:
         status = _completed(status, seen.now, dropped=decision.drop_placements)
-    return _told(seen, decision, status, Story(rollout=decision.gate), None)
+    return _told(seen, decision, status, Story(rollout=decision.gate))
 
 
 def _is_judged(found: Prepared) -> bool:
@@ -110,7 +112,9 @@ def _story(found: Prepared, state: PrecachingVerdict | None, gate: RolloutVerdic
 
 def _found_fields(status: CguStatus, found: Prepared) -> CguStatus:
     """Selection, policies and plan as just found; unchanged as far as they could not be judged."""
-    fields: dict[str, Any] = {"computed_max_concurrency": found.max_concurrency}
+    fields: dict[str, Any] = {}
+    if found.selection_problem is None:
+        fields["computed_max_concurrency"] = found.max_concurrency
     if not found.held or found.spec_problem is not None:
         judged = found.assessment
         fields |= {
@@ -144,7 +148,7 @@ def _precaching_fields(
         spec=_spec(found, stored),
         status={cluster: phase.value for cluster, phase in phases.items()} or None,
         clusters=(found.plan if _is_judged(found) else stored.clusters if stored else None) or None,
-        waits=settle_waits(seen, phases) or None,
+        waits=settle_waits(seen, phases, held=found.held) or None,
         failures=failed or None,
     )
     return changed(status, precaching=block)
@@ -182,7 +186,7 @@ def _course_fields(status: CguStatus, decision: Decision) -> CguStatus:
     )
 
 
-def _completed(status: CguStatus, now: dt.datetime, *, dropped: bool = False) -> CguStatus:
+def _completed(status: CguStatus, now: dt.datetime, *, dropped: bool) -> CguStatus:
     """The end: `completedAt` is set, the batch is over, deleted Placements are no longer named."""
     started = status.status.started_at if status.status is not None else None
     fields: dict[str, Any] = {"status": UpgradeStatus(started_at=started, completed_at=now)}
@@ -198,11 +202,12 @@ def _told(
     decision: Decision,
     status: CguStatus,
     story: Story,
-    state: PrecachingVerdict | None,
 ) -> Settled:
     conditions = render(story, seen.rules.vocabulary, seen.cgu.status.conditions or (), seen.now)
-    status = changed(status, conditions=conditions)
-    return _with_events(seen, status, state, _look_again(seen, decision, story))
+    # Readers rely on `status.status`: it is there, empty, before the start.
+    upgrade = status.status or UpgradeStatus()
+    status = changed(status, conditions=conditions or None, status=upgrade)
+    return _with_events(seen, status, _look_again(seen, decision, story))
 
 
 def _look_again(seen: Snapshot, decision: Decision, story: Story) -> dt.timedelta | None:
@@ -217,13 +222,8 @@ def _look_again(seen: Snapshot, decision: Decision, story: Story) -> dt.timedelt
     return min((look for look in looks if look is not None), default=None)
 
 
-def _with_events(
-    seen: Snapshot,
-    status: CguStatus,
-    state: PrecachingVerdict | None,
-    look: dt.timedelta | None,
-) -> Settled:
-    notes = report.events(seen.cgu.metadata.name, seen.cgu.status, status, state)
+def _with_events(seen: Snapshot, status: CguStatus, look: dt.timedelta | None) -> Settled:
+    notes = report.events(seen.cgu.metadata.name, seen.cgu.status, status)
     return Settled(status, notes, look)
 
 

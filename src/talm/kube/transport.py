@@ -117,7 +117,7 @@ class Transport:
             raise error_from_transport(call.verb, call.path, self.server, exc) from exc
         finally:
             if response is not None:
-                response.close()
+                _hang_up(response)
             if connections is not None:
                 await connections.leave()
 
@@ -245,6 +245,18 @@ class _Connections:
 
     async def close(self) -> None:
         await self._rest.close()
+
+
+def _hang_up(response: aiohttp.ClientResponse) -> None:
+    """End the connection of an answer that was not read to its end (a watch), at once.
+
+    Closing it alone says a TLS good-bye in the background; a server that is busy or gone answers
+    late, and an event loop that has ended by then complains about a transport left open.
+    """
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    response.close()
 
 
 class _GuardedBody(aiohttp.BytesPayload):

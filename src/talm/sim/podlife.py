@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -28,6 +28,7 @@ _LOOK_AGAIN_S: Final = 1.0  # for a ConfigMap or an image that is not there yet
 _SAY_AGAIN_S: Final = 0.5
 _DEFAULT_GRACE_S: Final = 30
 _CANNOT_START: Final = 128
+_LAST_REQUEST_S: Final = 2.0
 
 
 class Host(Protocol):
@@ -38,6 +39,21 @@ class Host(Protocol):
     images: dict[str, Sequence[str]]
 
     def log_file(self, namespace: str, pod: str) -> Path: ...
+
+
+async def _undisturbed(request: Coroutine[Any, Any, object]) -> None:
+    """Let a request finish when its pod's life is cut short: 2 s, then it is cut off too.
+
+    A connection that is cut off in mid-request says its TLS good-bye in the background, and a
+    loop that is closed in the meantime complains about it.
+    """
+    task = asyncio.create_task(request)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with contextlib.suppress(ApiError, CredentialError, TimeoutError):
+            await asyncio.wait_for(task, _LAST_REQUEST_S)
+        raise
 
 
 class _Gone(Exception):
@@ -144,11 +160,11 @@ class PodLife:
 
     # --- requests ---
 
-    async def _insist(self, request: Callable[[], Awaitable[object]]) -> None:
+    async def _insist(self, request: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Repeat a request until the API server has taken it.  Raises _Gone."""
         while True:
             try:
-                await request()
+                await _undisturbed(request())
                 return
             except (NotFound, Conflict) as exc:
                 raise _Gone from exc

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
+import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
@@ -18,6 +20,7 @@ from talm.kube.client import Client
 from talm.sim.clock import Clock
 from talm.sim.clusters import ClusterFacts
 from talm.sim.fleet import Fleet, FleetSettings
+from talm.sim.hubs import Hub
 from talm.sim.kubespoke import KubeSpoke
 from talm.sim.memoryspoke import MemorySpoke
 from talm.sim.policyagent import PolicyPlan
@@ -68,10 +71,8 @@ async def names(hub_client: Client) -> AsyncIterator[list[str]]:
     yield made
     for name in made:
         for kind in (kinds.MANAGED_CLUSTER, kinds.NAMESPACE):
-            try:
+            with contextlib.suppress(NotFound):
                 await hub_client.delete(kind, name)
-            except NotFound:
-                continue
 
 
 class Hand:
@@ -290,6 +291,41 @@ async def test_a_restarted_agent_lists_again_and_goes_on(
             return processing(await hand.shown(names[0], "v"))[0] == "True"
 
         await until(answered, "the view is answered after the restart")
+
+
+async def test_the_command_plays_a_fleet_until_it_is_interrupted(
+    hub: Hub, hub_client: Client
+) -> None:
+    hand = Hand(hub_client)
+    words = ("--kubeconfig", str(hub.kubeconfig), "--clusters", "2", "--faults", "slow=1")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "from talm.cli.main import main; main()", "sim", *words
+    )
+    try:
+
+        async def registered() -> bool:
+            assert process.returncode is None, "the command has ended"
+            found = await hub_client.get(kinds.MANAGED_CLUSTER, "spoke-0002")
+            return "status" in found
+
+        await until(registered, "the second cluster is registered")
+        await hand.look("spoke-0002", "v", resource="namespaces", name="default")
+
+        async def answered() -> bool:
+            return processing(await hand.shown("spoke-0002", "v"))[0] == "True"
+
+        await until(answered, "a view is answered")
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(PATIENCE_S):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        for number in (1, 2):
+            for kind in (kinds.MANAGED_CLUSTER, kinds.NAMESPACE):
+                with contextlib.suppress(NotFound):
+                    await hub_client.delete(kind, f"spoke-{number:04d}")
 
 
 # -- both kinds of spoke say the same -----------------------------------------------------------

@@ -22,6 +22,7 @@ from talm.core.decide import decide
 from talm.core.model import (
     Cluster,
     Fact,
+    Json,
     Outcomes,
     RootPolicy,
     Rules,
@@ -78,7 +79,7 @@ def policy(name: str = POLICY, *, compliant: Iterable[str] = (), **more: Any) ->
     done = set(compliant)
     clusters = more.pop("clusters", CNFDB)
     words = {c: "Compliant" if c in done else "NonCompliant" for c in clusters}
-    version = {
+    version: Mapping[str, Json] = {
         "apiVersion": "config.openshift.io/v1",
         "kind": "ClusterVersion",
         "metadata": {"name": "version"},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, assert_never
 
 from talm.api.cgu import PrecachingSpec
 from talm.api.words import Reason
@@ -175,3 +175,5 @@ def _with_spec(seen: Snapshot, base: Prepared) -> Prepared:
                     "look_again_after": FIVE_MINUTES,
                 }
             )
+        case never:
+            assert_never(never)

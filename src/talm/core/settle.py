@@ -7,7 +7,7 @@ the others go on.  An end counts only if the farewell was said to every cluster.
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import Any, assert_never
 
 from talm.api.cgu import CguStatus, PrecachingSpec, PrecachingStatus, UpgradeStatus
 from talm.api.meta import changed
@@ -39,6 +39,8 @@ def settle(seen: Snapshot, decision: Decision, outcomes: Outcomes) -> Settled:
             return _settle_preparation(seen, decision, outcomes)
         case Stage.REMEDIATING:
             return _settle_remediation(seen, decision, outcomes)
+        case never:
+            assert_never(never)
 
 
 def _settle_preparation(seen: Snapshot, decision: Decision, outcomes: Outcomes) -> Settled:
@@ -138,8 +140,6 @@ def _precaching_fields(
     assert found is not None  # noqa: S101 (the caller looked)
     stored = status.precaching
     if stored is None and not found.precaching_required:
-        return status
-    if found.pending and stored is None:
         return status
     failed = report.failures(
         seen, phases, decision.moves, outcomes.failed, decision.fleet.complaints

@@ -132,6 +132,18 @@ def derive(
     return Valid(whole, workload_image, warnings)
 
 
+def workload_image(sources: SpecSources, allowed_workload_images: Sequence[str]) -> str:
+    """The image that the PreCachingConfig asks for, "" when it asks for none that it may have.
+
+    It does not wait for the update graph: whoever has begun gets the same image after a restart.
+    """
+    overrides = (sources.config.spec.overrides if sources.config else None) or Overrides()
+    try:
+        return _workload_image(overrides, allowed_workload_images)
+    except BadSpec:
+        return ""
+
+
 def spec_hash(spec: PrecachingSpec) -> str:
     """Name a specification: 16 hex digits, fit for a label.
 

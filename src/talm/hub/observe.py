@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from talm.api.cgu import ClusterGroupUpgrade, PrecachingSpec
-from talm.api.words import BAD_PHASES, FINAL_PHASES, ConditionType, Phase
+from talm.api.words import (
+    BAD_PHASES,
+    FINAL_PHASES,
+    OVERRIDES_CONFIG_MAP,
+    ConditionType,
+    Phase,
+)
 from talm.core.decide import has_succeeded_condition, is_over
 from talm.core.fleet import stored_phases
 from talm.core.model import (
@@ -22,6 +29,7 @@ from talm.core.model import (
 )
 from talm.core.placements import run_id
 from talm.core.platform_image import platform_queries
+from talm.core.precache_spec import workload_image
 from talm.core.selection import select
 from talm.spokes.base import Order, Transport
 
@@ -71,15 +79,15 @@ class Observer:
             policies=policies,
             sights=self._sights(cgu, now),
             owners=self._owners(cgu),
-            sources=self._sources(cgu, found),
+            sources=replace(self._sources(cgu), graph=self._graph_of(found)),
             blockers=tuple(self._blockers(cgu)),
             placement_problems=self._placement_problems(key),
         )
 
-    def order(
-        self, cgu: ClusterGroupUpgrade, spec: PrecachingSpec | None = None, image: str = ""
-    ) -> Order:
-        """What the run of this CGU wants on its clusters."""
+    def order(self, cgu: ClusterGroupUpgrade, spec: PrecachingSpec | None = None) -> Order:
+        """What the run of this CGU wants on its clusters; `spec` None: the stored one."""
+        sources = self._sources(cgu)
+        image = workload_image(sources, self._rules.allowed_workload_images)
         stored = cgu.status.precaching
         meta = cgu.metadata
         return Order(
@@ -133,19 +141,20 @@ class Observer:
                 owners[cluster] = "/".join(min(others, key=_age).metadata.key)
         return owners
 
-    def _sources(self, cgu: ClusterGroupUpgrade, policies: Iterable[RootPolicy]) -> SpecSources:
+    def _sources(self, cgu: ClusterGroupUpgrade) -> SpecSources:
         ref = cgu.spec.pre_caching_config_ref
         namespace = cgu.metadata.namespace
         name = ref.name if ref is not None else ""
         config = None
         if ref is not None and name:
             config = self._store.configs.get(name, ref.namespace or namespace)
-        overrides = next(
-            (o.data or {} for k, o in self._store.overrides.cache.items() if k[0] == namespace), {}
-        )
-        queries = platform_queries(policies)
-        graph: Mapping[GraphQuery, GraphAnswer] = {q: self._graph.ask(q) for q in queries}
-        return SpecSources(config=config, config_name=name, overrides=overrides, graph=graph)
+        found = self._store.overrides.get(OVERRIDES_CONFIG_MAP, namespace)
+        overrides = (found.data or {}) if found is not None else {}
+        return SpecSources(config=config, config_name=name, overrides=overrides)
+
+    def _graph_of(self, policies: Iterable[RootPolicy]) -> dict[GraphQuery, GraphAnswer]:
+        """The update graph's answers as far as they are known; unknown ones are asked for."""
+        return {query: self._graph.ask(query) for query in platform_queries(policies)}
 
     def _blockers(self, cgu: ClusterGroupUpgrade) -> Iterable[Blocker]:
         for ref in cgu.spec.blocking_crs or ():

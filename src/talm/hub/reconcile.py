@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 # A cluster whose effect failed is tried again; events bring the CGU back sooner.
 FIRST_RETRY_S: Final = 0.5
 LONGEST_RETRY_S: Final = 30.0
+WARNING: Final = "CguPrecacheSpecWarning"
 
 
 class Notifier(Protocol):
@@ -44,6 +45,7 @@ class Reconciler:
         self._persister = persister
         self._notifier = notifier
         self._failures: dict[Key, int] = {}
+        self._warned: dict[Key, tuple[str, ...]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         """Look at one CGU; seconds until it wants to be looked at again, None: when it changes."""
@@ -54,15 +56,13 @@ class Reconciler:
         seen = dataclasses.replace(seen, cgu=self._persister.recall(seen.cgu))
         decision = decide(seen)
         found = decision.prepared
-        order = self._observer.order(
-            seen.cgu,
-            found.spec if found is not None else None,
-            found.workload_image if found is not None else "",
-        )
+        order = self._observer.order(seen.cgu, found.spec if found is not None else None)
         done, outcomes = await self._applier.apply(seen, decision, order)
         settled = settle(seen, done, outcomes)
         await self._store(seen, settled)
         _log_changes(seen, done, outcomes)
+        if found is not None:
+            self._warn(key, seen, found.warnings)
         if len(done.moves) < len(decision.moves):
             return 0.0  # the others' turn
         return self._next(key, outcomes, settled.look_again_after)
@@ -73,6 +73,18 @@ class Reconciler:
         except NotFound:
             return  # deleted meanwhile; its last event brings the end
         self._notifier.notify(seen.cgu, settled.events)
+
+    def _warn(self, key: Key, seen: Snapshot, warnings: tuple[str, ...]) -> None:
+        """Tell once of what the user gave and has no effect."""
+        if self._warned.get(key, ()) == warnings:
+            return
+        self._warned[key] = warnings
+        for text in warnings:
+            log.warning("specification", cgu="/".join(key), warning=text)
+        self._notifier.notify(
+            seen.cgu,
+            [EventNote(WARNING, "BuildingPrecacheSpec", w, warning=True) for w in warnings],
+        )
 
     def _next(self, key: Key, outcomes: Outcomes, look: dt.timedelta | None) -> float | None:
         wanted = [look.total_seconds()] if look is not None else []
@@ -85,6 +97,7 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         self._failures.pop(key, None)
+        self._warned.pop(key, None)
         self._persister.forget(key)
 
 

@@ -27,7 +27,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import structlog
 
 from talm.api.kinds import LEASE
-from talm.errors import ApiError, CredentialError, LeadershipLost, NotFound
+from talm.errors import ApiError, Conflict, CredentialError, LeadershipLost, NotFound
 from talm.kube.client import Client
 
 R = TypeVar("R")
@@ -219,14 +219,23 @@ class Leadership:
             return
         try:
             async with asyncio.timeout(self._times.renew_s / 2):
-                lease = self._lease or await self._client.get(LEASE, self._name, self._namespace)
-                self._saw(lease)
-                if self.holder == self.identity:
-                    self._saw(await self._client.replace(LEASE, _released(lease)))
+                while not await self._has_let_go():
+                    pass
         except (ApiError, CredentialError, TimeoutError) as exc:
             log.warning("lease not released", lease=self._name, error=str(exc) or "timed out")
         else:
             log.info("lease released", lease=self._name)
+
+    async def _has_let_go(self) -> bool:
+        # Read first: a renewal that was cancelled on its way may have been done, or be done yet.
+        lease = await self._client.get(LEASE, self._name, self._namespace)
+        self._saw(lease)
+        if self.holder == self.identity:
+            try:
+                self._saw(await self._client.replace(LEASE, _released(lease)))
+            except Conflict:
+                return False
+        return True
 
 
 def _released(lease: Mapping[str, Any]) -> dict[str, Any]:

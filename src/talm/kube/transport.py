@@ -259,24 +259,28 @@ def _hang_up(response: aiohttp.ClientResponse) -> None:
     response.close()
 
 
-class _GuardedBody(aiohttp.BytesPayload):
+class _GuardedBody(aiohttp.Payload):
     """A body that asks `guard` when it is about to leave; `refusal` is what the guard raised."""
+
+    _autoclose = True  # bytes in memory hold nothing that must be closed
 
     def __init__(self, body: bytes, guard: Guard | None) -> None:
         super().__init__(body)
+        self._size = len(body)
         self._guard = guard
         self.refusal: Exception | None = None
 
-    async def write_with_length(
-        self, writer: AbstractStreamWriter, content_length: int | None
-    ) -> None:
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return bytes(self._value).decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
         if self._guard is not None:
             try:
                 self._guard()
             except Exception as exc:
                 self.refusal = exc
                 raise
-        await super().write_with_length(writer, content_length)
+        await writer.write(self._value)
 
 
 def resource_of(path: str) -> str:

@@ -63,6 +63,11 @@ class TestWhatIsLookedFor:
                 PREFIX + 'clusterrolebindings.rbac.authorization.k8s.io "pre-cache-crb" not found',
             ),
             (
+                {"name": "x", "resource": "joblist", "namespace": "default"},
+                "GetResourceFailed",
+                PREFIX + "the server could not find the requested resource",
+            ),
+            (
                 {"name": "x", "resource": "jobs"},
                 "GetResourceFailed",
                 PREFIX + "the server could not find the requested resource",

@@ -8,6 +8,7 @@ is worded differently from later ones.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -123,7 +124,9 @@ class RestMapper:
         fresh: dict[tuple[str, str], list[Served]] = {}
         for one in served:
             fresh.setdefault((one.kind.group, one.kind.version), []).append(one)
-        self._known |= {key: tuple(members) for key, members in fresh.items()}
+        for (group, version), members in fresh.items():
+            lists = [_list_of(one) for one in members]
+            self._known[group, version] = (*members, *lists)
         self._groups |= {group for group, _ in fresh}
 
     def _match_resource(self, words: Words) -> Served:
@@ -151,6 +154,14 @@ class RestMapper:
                         return one
         in_group = f"{words.group}/{words.version}" if words.group else words.version
         raise _NoMatch(f'no matches for kind "{words.word}" in version "{in_group}"')
+
+
+def _list_of(one: Served) -> Served:
+    """client-go's mapper believes in a resource for every list kind; nobody serves them."""
+    kind = dataclasses.replace(
+        one.kind, kind=f"{one.kind.kind}List", plural=f"{one.kind.kind.lower()}lists"
+    )
+    return Served(kind, f"{one.kind.kind.lower()}list")
 
 
 def parse(argument: str) -> tuple[Words | None, Words]:

@@ -206,6 +206,8 @@ class Agents:
     def _report(self, action: Object, words: str) -> None:
         name = action["metadata"]["name"]
         if name in self.lost:
+            if words:  # whoever cannot report a failure tries again
+                self.hub.clock.after(1, lambda: self._action_made(action))
             return
         text = words or "Resource action is done."
         self.hub.put_status(

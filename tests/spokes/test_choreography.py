@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from talm.api.kinds import ACTION, VIEW
 from talm.api.words import MANUAL_NAMESPACE, RUN_LABEL, Action, Phase, View
 from talm.core.model import Effect, Fact
 from talm.spokes.existing import EXISTING
 from talm.spokes.own import TALM
-from talm.spokes.profile import Profile
+from talm.spokes.profile import CREATES, Profile
 from tests.spokes.agents import CLUSTER
 from tests.spokes.hub import LOST_ANSWER, Object
 from tests.spokes.world import World, other
@@ -209,7 +215,7 @@ async def test_a_view_whose_answer_was_under_way_when_the_action_ended_is_asked_
 @BOTH
 async def test_no_view_waits_for_the_end_of_an_action(profile: Profile) -> None:
     world = World(profile)
-    world.agents.lost = {action.value for action in Action}
+    world.agents.lost = {action.value for action in CREATES}
     await world.run(within_s=300)
     assert world.spoke.jobs_made == 1
 
@@ -280,8 +286,9 @@ async def test_a_job_deleted_on_the_spoke_is_started_again(profile: Profile) -> 
     assert world.spoke.jobs_made == 2
 
 
-async def test_a_namespace_deleted_on_the_spoke_is_set_up_again() -> None:
-    world = World(TALM)
+@BOTH
+async def test_a_namespace_deleted_on_the_spoke_is_set_up_again(profile: Profile) -> None:
+    world = World(profile)
     world.spoke.job_s = 200
     await world.run(Phase.ACTIVE)
     world.spoke.delete("namespace", MANUAL_NAMESPACE)
@@ -318,8 +325,9 @@ async def test_a_lost_answer_to_the_namespace_s_creation_is_no_other_run() -> No
 async def test_an_operator_that_restarts_before_any_step_starts_one_job(profile: Profile) -> None:
     undisturbed = World(profile)
     await undisturbed.run()
-    for step in range(len(undisturbed.diary)):
+    for step in range(len(undisturbed.diary) + 1):
         world = World(profile)
+        world.killed_at = {step}  # with its effects carried out and its phase not stored
         await _run_with(world, lambda world: len(world.diary) == step)  # noqa: B023 - called here
         assert world.spoke.jobs_made == 1, world.diary
 
@@ -354,6 +362,68 @@ async def _run_with(world: World, restarts: Callable[[World], bool]) -> None:
             limit = world.clock.now + recheck if recheck else world.clock.now.replace(year=2030)
             world.clock.run_until(limit)
     raise AssertionError(f"no end: {world.diary[-8:]}")
+
+
+FLAWS = st.fixed_dictionaries(
+    {
+        "view_s": st.sampled_from([0.01, 0.3, 3.0]),
+        "answer_s": st.sampled_from([0.01, 0.3, 3.0]),
+        "action_s": st.sampled_from([0.01, 0.3, 3.0]),
+        # A deletion that nobody ever reports would be repeated for ever, in profile existing, too.
+        "lost": st.sets(st.sampled_from([action.value for action in CREATES])),
+        "failing": st.dictionaries(
+            st.sampled_from([action.value for action in Action]),
+            st.lists(
+                st.sampled_from(["etcdserver: timed out", "conflict"]), min_size=1, max_size=2
+            ),
+        ),
+    }
+)
+
+
+@BOTH
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    flaws=FLAWS,
+    kills=st.sets(st.integers(0, 40), max_size=4),
+    unstored=st.sets(st.integers(1, 12), max_size=3),
+    leftovers=st.booleans(),
+)
+def test_whatever_is_slow_lost_failing_or_killed_one_job_is_started(
+    profile: Profile, flaws: dict[str, Any], kills: set[int], unstored: set[int], leftovers: bool
+) -> None:
+    world = World(profile)
+    world.agents = replace(world.agents, **copy.deepcopy(flaws))
+    world.hub.hooks = {kind: hooks[-1:] for kind, hooks in world.hub.hooks.items()}
+    world.hub.outages = ["connection reset" if n in kills else "" for n in range(41)]
+    world.killed_at = unstored
+    if leftovers:
+        world.spoke.create(namespace())
+    asyncio.run(_run_with(world, lambda world: bool(world.diary) and "failed" in world.diary[-1]))
+    assert world.spoke.jobs_made == 1, world.diary
+
+
+@BOTH
+@pytest.mark.parametrize("down_s", [0, 3, 50])
+async def test_a_success_is_known_after_the_clean_up_although_it_was_not_stored(
+    profile: Profile, down_s: float
+) -> None:
+    world = World(profile)
+    await world.run()
+    world.phase = Phase.ACTIVE
+    world.wait(down_s)
+    world.restart()
+    assert world.look().fact is Fact.JOB_SUCCEEDED
+    await world.run()
+    world.order = other(run="run-2")
+    assert world.look().fact is not Fact.JOB_SUCCEEDED
+
+
+async def test_a_new_run_under_the_same_name_does_not_inherit_a_success() -> None:
+    world = World(TALM)
+    await world.run()
+    await world.do(Effect.CLEAN_UP)
+    assert world.look().fact is Fact.UNANSWERED
 
 
 # ---- offline ---------------------------------------------------------------------------------------

@@ -123,6 +123,8 @@ BACKUP_EXCLUDE_LABEL: Final = "velero.io/exclude-from-backup"
 # Ours: which run of which CGU an object on hub or spoke belongs to.
 RUN_LABEL: Final = "talm.ran.openshift.io/run"
 ATTEMPT_ANNOTATION: Final = "talm.ran.openshift.io/attempt"
+# Ours, on the deletion that ends a run: the run whose Job had succeeded when it was requested.
+SUCCEEDED_ANNOTATION: Final = "talm.ran.openshift.io/succeeded"
 
 ROOT_POLICY_LABEL: Final = "policy.open-cluster-management.io/root-policy"
 CLUSTER_NAME_LABEL: Final = "name"

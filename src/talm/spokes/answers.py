@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from talm.api.meta import Condition, ObjectMeta
 from talm.api.ocm import ManagedClusterAction, ManagedClusterView, ViewedObject
-from talm.api.words import ATTEMPT_ANNOTATION
+from talm.api.words import ATTEMPT_ANNOTATION, SUCCEEDED_ANNOTATION
 from talm.spokes.ledger import Outcome, Present, number
 
 _PROCESSING: Final = "Processing"
@@ -64,7 +64,8 @@ class Deed:
     """An action.  `present` False: gone from the hub, the rest is remembered.
 
     `moot`: done because it was so already.  `version` is the resourceVersion that told the end,
-    `age` counts from the action's creation, `deadline_s` is that of the Job in it.
+    `age` counts from the action's creation, `deadline_s` is that of the Job in it, `succeeded` the
+    run that it ended after its Job had succeeded.
     """
 
     state: State = State.ABSENT
@@ -75,6 +76,7 @@ class Deed:
     attempt: int = 1
     age: dt.timedelta = dt.timedelta(0)
     deadline_s: int | None = None
+    succeeded: str = ""
 
     @property
     def pause_left(self) -> dt.timedelta:
@@ -112,26 +114,33 @@ def question(found: Present[ManagedClusterView]) -> Question:
 
 def deed(found: Present[ManagedClusterAction], *, deletes: bool, now: dt.datetime) -> Deed:
     """Read an action that is there."""
-    age = max(dt.timedelta(0), now - found.since)
     action = found.cached
+    pending = Deed(
+        State.PENDING,
+        present=True,
+        attempt=found.attempt,
+        age=max(dt.timedelta(0), now - found.since),
+        succeeded=found.succeeded,
+    )
     if action is None:
-        return Deed(State.PENDING, present=True, attempt=found.attempt, age=age)
+        return pending
     template = action.spec.kube.template
-    deadline_s = template.spec.active_deadline_seconds if template and template.spec else None
-    attempt = found.attempt or _attempt(action.metadata)
+    known = replace(
+        pending,
+        attempt=found.attempt or _attempt(action.metadata),
+        deadline_s=template.spec.active_deadline_seconds if template and template.spec else None,
+        succeeded=(action.metadata.annotations or {}).get(SUCCEEDED_ANNOTATION, ""),
+    )
     said = _condition(action.status.conditions if action.status else None, _COMPLETED)
     if said is None or said.status not in ("True", "False"):
-        return Deed(State.PENDING, present=True, attempt=attempt, age=age, deadline_s=deadline_s)
+        return known
     moot = said.status == "False" and _is_moot(said.message, deletes=deletes)
-    return Deed(
-        State.DONE if moot or said.status == "True" else State.FAILED,
-        present=True,
+    return replace(
+        known,
+        state=State.DONE if moot or said.status == "True" else State.FAILED,
         moot=moot,
         text=said.message,
         version=number(action.metadata.resource_version),
-        attempt=attempt,
-        age=age,
-        deadline_s=deadline_s,
     )
 
 
@@ -144,6 +153,7 @@ def remembered(outcome: Outcome, now: dt.datetime) -> Deed:
         version=outcome.version,
         attempt=outcome.attempt,
         age=max(dt.timedelta(0), now - outcome.since),
+        succeeded=outcome.succeeded,
     )
 
 
@@ -152,13 +162,14 @@ def outcome(ended: Deed, run: str, now: dt.datetime) -> Outcome | None:
     if ended.state not in (State.DONE, State.FAILED):
         return None
     return Outcome(
-        run,
-        ended.state is State.DONE,
-        ended.moot,
-        ended.text,
-        ended.version,
-        ended.attempt,
-        now - ended.age,
+        run=run,
+        done=ended.state is State.DONE,
+        moot=ended.moot,
+        text=ended.text,
+        version=ended.version,
+        attempt=ended.attempt,
+        since=now - ended.age,
+        succeeded=ended.succeeded,
     )
 
 

@@ -21,7 +21,7 @@ from talm.errors import AlreadyExists, NotFound
 from talm.spokes.answers import NO_DEED, NO_QUESTION, Deed, Question, deed, question, remembered
 from talm.spokes.base import Order
 from talm.spokes.ledger import Created, Ledger, Present, number
-from talm.spokes.profile import DELETES, Profile
+from talm.spokes.profile import DELETES, FIRST, Profile, Try
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -139,28 +139,28 @@ class Desk:
         await self.drop_view(view)
         office = self.office
         body = office.profile.view(view, self.cluster, self.order, namespace=office.namespace)
-        await self._create(VIEW, body, attempt=1)
+        await self._create(VIEW, body, FIRST)
 
     async def ask_again(self, view: View) -> None:
         """Delete and create the view: the only way to get a read before its interval is over."""
         await self.drop_view(view)
         await self.ask(view)
 
-    async def order_action(self, action: Action, *, attempt: int = 1) -> None:
+    async def order_action(self, action: Action, attempt: Try = FIRST) -> None:
         """Create the action; whatever has its name goes first."""
         await self.drop_action(action)
         office = self.office
         body = office.profile.action(
             action, self.cluster, self.order, namespace=office.namespace, attempt=attempt
         )
-        await self._create(ACTION, body, attempt=attempt)
+        await self._create(ACTION, body, attempt)
 
     async def _delete(self, kind: Kind, name: str, uid: str) -> None:
         with contextlib.suppress(NotFound):  # the collector or somebody else was first
             await self.office.hub.delete(kind, name, self.cluster, uid=uid)
         self.office.ledger.deleted(self.cluster, name, uid, self.office.now())
 
-    async def _create(self, kind: Kind, body: dict[str, Any], *, attempt: int) -> None:
+    async def _create(self, kind: Kind, body: dict[str, Any], attempt: Try) -> None:
         try:
             made = await self.office.hub.create(kind, body)
         except AlreadyExists:
@@ -170,7 +170,8 @@ class Desk:
             meta.get("uid", ""),
             number(meta.get("resourceVersion", "")),
             self.office.now(),
-            attempt,
+            attempt.number,
+            self.order.run if attempt.succeeded else "",
         )
         self.office.ledger.created(self.cluster, body["metadata"]["name"], entry)
 

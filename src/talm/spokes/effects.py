@@ -11,11 +11,12 @@ from types import MappingProxyType
 from typing import Final
 
 from talm.api.words import Action, View
-from talm.core.model import Effect
-from talm.spokes.answers import Deed, State
+from talm.core.model import Effect, Fact
+from talm.spokes.answers import Answer, Deed, State
 from talm.spokes.desk import Desk
-from talm.spokes.profile import CREATES, DELETES
-from talm.spokes.seen import stale_views, wants_new_deadline
+from talm.spokes.facts import judge
+from talm.spokes.profile import CREATES, DELETES, Try
+from talm.spokes.seen import is_stale, namespace_is_lost, stale_views, wants_new_deadline
 
 _REMEMBERED_JOBS: Final = 4  # the view shows one Job at a time; a few runs back is more than enough
 
@@ -32,7 +33,7 @@ async def clean_up(desk: Desk) -> None:
     for action in CREATES:
         await desk.drop_action(action)
     desk.office.ledger.forget_outcomes(desk.cluster, tuple(Action))
-    await _request_deletion(desk)
+    await _request_deletion(desk, "")
     await desk.ask(View.NAMESPACE)
 
 
@@ -53,28 +54,31 @@ async def remove_again(desk: Desk) -> None:
     """Repeat the deletion of the namespace, and that of the binding when it failed."""
     deletion = desk.action(Action.NS_DELETE)
     if deletion.state is not State.PENDING:
-        await desk.order_action(Action.NS_DELETE, attempt=_next_attempt(deletion))
+        await desk.order_action(Action.NS_DELETE, _next(deletion))
     binding = desk.action(Action.CRB_DELETE)
     if binding.state is State.FAILED:
-        await desk.order_action(Action.CRB_DELETE, attempt=_next_attempt(binding))
+        await desk.order_action(Action.CRB_DELETE, _next(binding))
 
 
 async def prepare(desk: Desk) -> None:
     """Create what the Job needs (profile talm: and the Job), in the order of carrying it out.
 
     What is there and has not failed stays; a failure that is due is tried again; what vanished
-    without an end that was seen is created again.
+    without an end that was seen is created again.  When the namespace is lost, everything is.
     """
     await _call_off_deletion(desk)
     profile = desk.office.profile
-    redo = _namespace_is_lost(desk)
+    redo = namespace_is_lost(desk, profile)
     for action in profile.setup:
         deed = desk.action(action)
-        changed = action is Action.JOB_CREATE and wants_new_deadline(deed, desk.order)
-        if _is_to_be_ordered(deed) or changed or (redo and deed.state is State.DONE):
-            await desk.order_action(action, attempt=_next_attempt(deed))
+        again = deed.state is State.DONE and (redo or _is_denied(desk, action, deed))
+        if again or _is_to_be_ordered(desk, action, deed):
+            await desk.order_action(action, _next(deed))
+    if redo and not profile.job_in_setup:
+        await desk.drop_action(Action.JOB_CREATE)
+        await desk.drop_view(View.JOB)
     for view in profile.setup_views:
-        await desk.ask(view)
+        await (desk.ask_again(view) if redo else desk.ask(view))
 
 
 async def ask_job(desk: Desk) -> None:
@@ -94,12 +98,9 @@ async def start_job(desk: Desk) -> None:
         await desk.drop_view(view)
     for action in profile.setup if profile.job_in_setup else (Action.JOB_CREATE,):
         deed = desk.action(action)
-        changed = action is Action.JOB_CREATE and wants_new_deadline(deed, desk.order)
-        ended = deed.state is State.DONE and (
-            profile.job_in_setup or deed.is_due or not deed.present
-        )
-        if _is_to_be_ordered(deed) or changed or ended:
-            await desk.order_action(action, attempt=_next_attempt(deed))
+        again = deed.state is State.DONE and (profile.job_in_setup or _is_over(deed))
+        if again or _is_to_be_ordered(desk, action, deed):
+            await desk.order_action(action, _next(deed))
     if not profile.job_in_setup:
         await desk.ask(View.JOB)
 
@@ -112,20 +113,21 @@ async def drop_setup(desk: Desk) -> None:
 
 
 async def remove(desk: Desk) -> None:
-    """Drop everything of ours: questions and open requests here, namespace and binding there."""
-    await withdraw(desk)
-    await _request_deletion(desk)
+    """Drop everything of ours: questions and open requests here, namespace and binding there.
+
+    The Job's view goes last, and a success is written on the deletion: whoever dies before the end
+    of the run is stored finds one or the other, and starts no second Job.
+    """
+    succeeded = judge(desk, desk.office.profile, desk.order).fact is Fact.JOB_SUCCEEDED
+    await _withdraw_creations(desk)
+    await _request_deletion(desk, desk.order.run if succeeded else "")
+    await _drop_views(desk)
 
 
 async def withdraw(desk: Desk) -> None:
     """Take back every question, and every creation that an agent might still carry out."""
-    for action in CREATES:
-        deed = desk.action(action)
-        if deed.may_run or not deed.present:  # the latter: gone, or of another run
-            await desk.drop_action(action)
-    for view in View:
-        await desk.drop_view(view)
-    desk.office.ledger.forget_outcomes(desk.cluster, CREATES)
+    await _withdraw_creations(desk)
+    await _drop_views(desk)
 
 
 EFFECTS: Final[Mapping[Effect, Callable[[Desk], Awaitable[None]]]] = MappingProxyType(
@@ -143,11 +145,30 @@ EFFECTS: Final[Mapping[Effect, Callable[[Desk], Awaitable[None]]]] = MappingProx
 )
 
 
-async def _request_deletion(desk: Desk) -> None:
-    """Request the deletion of namespace and binding; one that has ended would swallow the new one."""
+async def _withdraw_creations(desk: Desk) -> None:
+    for action in CREATES:
+        deed = desk.action(action)
+        if deed.may_run or not deed.present:  # the latter: gone, or of another run
+            await desk.drop_action(action)
+
+
+async def _drop_views(desk: Desk) -> None:
+    for view in sorted(View, key=lambda view: view is View.JOB):
+        await desk.drop_view(view)
+    desk.office.ledger.forget_outcomes(desk.cluster, CREATES)
+
+
+async def _request_deletion(desk: Desk, succeeded: str) -> None:
+    """Request the deletion of namespace and binding; one that has ended would swallow the new one.
+
+    `succeeded` is the run that ends well with it ("" none); a pending one that says otherwise is
+    replaced.
+    """
     for action in DELETES:
-        if desk.action(action).state is not State.PENDING:
-            await desk.order_action(action)
+        deed = desk.action(action)
+        told = succeeded if action is Action.NS_DELETE else ""
+        if deed.state is not State.PENDING or deed.succeeded != told:
+            await desk.order_action(action, Try(succeeded=bool(told)))
 
 
 async def _call_off_deletion(desk: Desk) -> None:
@@ -165,27 +186,32 @@ async def _call_off_deletion(desk: Desk) -> None:
             await desk.drop_action(action)
 
 
-def _is_to_be_ordered(deed: Deed) -> bool:
+def _is_to_be_ordered(desk: Desk, action: Action, deed: Deed) -> bool:
+    """Whether it was never ordered, failed and may be tried again, or is for another deadline."""
+    if action is Action.JOB_CREATE and wants_new_deadline(deed, desk.order):
+        return True
     return deed.state is State.ABSENT or (deed.state is State.FAILED and deed.is_due)
 
 
-def _next_attempt(deed: Deed) -> int:
+def _is_denied(desk: Desk, action: Action, deed: Deed) -> bool:
+    """Whether a view says that what was done is not there (any more)."""
+    for view, maker in desk.office.profile.setup_views.items():
+        if maker is action:
+            asked = desk.view(view)
+            denied = asked.answer is Answer.MISSING and not is_stale(view, asked, deed)
+            return denied and _is_over(deed)
+    return False
+
+
+def _is_over(deed: Deed) -> bool:
+    """Whether an action that is done may be ordered again: it is gone, or was given its time."""
+    return not deed.present or deed.is_due
+
+
+def _next(deed: Deed) -> Try:
     """Only a try that came to an end counts; one that vanished or was replaced is made again."""
     ended = deed.state in (State.FAILED, State.DONE)
-    return deed.attempt + 1 if ended else max(deed.attempt, 1)
-
-
-def _namespace_is_lost(desk: Desk) -> bool:
-    """Whether a second try still met no namespace: then it is gone, whatever its creation said.
-
-    A first one is expected after an agent's restart, which takes the actions in order of name.
-    """
-    words = f'namespaces "{desk.office.namespace}" not found'
-    deeds = [desk.action(action) for action in desk.office.profile.setup]
-    return any(
-        deed.state is State.FAILED and deed.is_due and deed.attempt > 1 and words in deed.text
-        for deed in deeds
-    )
+    return Try(deed.attempt + 1 if ended else max(deed.attempt, 1))
 
 
 def _remember_job(desk: Desk) -> None:

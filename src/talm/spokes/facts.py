@@ -1,6 +1,7 @@
 """What views and actions of one cluster say together: one fact.
 
-    the Job, when it is seen ─► the question about the Job ─► the setup ─► the namespace
+    the Job, when it is seen ─► the end of the run ─► the question about the Job ─► the setup
+    ─► the namespace
 
 The first that has something to say wins.  Views are the truth about the spoke; an action only tells
 whether to wait, to ask again or to try again, since its end may get lost.  Nothing here compares an
@@ -20,7 +21,14 @@ from talm.spokes.answers import Answer, Deed, Question, State
 from talm.spokes.base import Order
 from talm.spokes.jobs import ENDS, job_fact
 from talm.spokes.profile import Profile
-from talm.spokes.seen import Seen, is_others, is_stale, retry, wants_new_deadline
+from talm.spokes.seen import (
+    Seen,
+    is_others,
+    is_stale,
+    namespace_is_lost,
+    retry,
+    wants_new_deadline,
+)
 from talm.spokes.setup import broken_need, setup_fact
 
 
@@ -29,6 +37,8 @@ def judge(seen: Seen, profile: Profile, order: Order) -> Sight:
     job = seen.view(View.JOB)
     if job.answer is Answer.FOUND:
         return _job_seen(job.result, seen, profile, order)
+    if seen.action(Action.NS_DELETE).succeeded == order.run:
+        return Sight(Fact.JOB_SUCCEEDED, "the Job had succeeded when the clean-up was requested")
     if job.answer is not Answer.UNASKED:
         return _job_asked(job, seen, profile, order)
     return setup_fact(seen, profile, order) or _namespace(seen, profile)
@@ -89,7 +99,8 @@ def _job_missing(job: Question, deed: Deed, seen: Seen, profile: Profile) -> Sig
         waiting = Sight(Fact.SETTING_UP, "waiting for the cluster to create the Job")
         return broken_need(seen, profile) or waiting
     if deed.state is State.FAILED:
-        return retry(deed, Fact.SETUP_LOST if profile.job_in_setup else Fact.JOB_MISSING)
+        lost = profile.job_in_setup or namespace_is_lost(seen, profile)
+        return retry(deed, Fact.SETUP_LOST if lost else Fact.JOB_MISSING)
     if deed.state is State.DONE and deed.present and not deed.is_due:
         return Sight(Fact.SETTING_UP, "the Job was created and is gone", deed.pause_left)
     return Sight(Fact.JOB_MISSING, job.note)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, field
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from talm.api.meta import ObjectMeta
 
@@ -33,12 +33,16 @@ T = TypeVar("T", bound=HasMeta)
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """An object that we have created: its identity, its first resourceVersion, when and which try."""
+    """An object that we have created: its identity, its first resourceVersion, when and which try.
+
+    `succeeded` is the run whose end it is (an action that deletes the namespace; "" otherwise).
+    """
 
     uid: str
     version: int
     at: dt.datetime
     attempt: int = 1
+    succeeded: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class Outcome:
     version: int
     attempt: int
     since: dt.datetime
+    succeeded: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class Present(Generic[T]):
     born: int
     since: dt.datetime
     attempt: int
+    succeeded: str = ""
 
 
 @dataclass(slots=True)
@@ -154,7 +160,7 @@ class Ledger:
         if cached is not None and _is_outdated(cached.metadata, page, made, now):
             cached = None
         if cached is None:
-            return Present(None, made.uid, made.version, made.at, made.attempt) if made else None
+            return _unseen(made) if made else None
         return _shown(cached, page, made, now)
 
     def forget_outcomes(self, cluster: str, names: tuple[str, ...]) -> None:
@@ -184,6 +190,10 @@ def _is_outdated(
     if deleted_at is not None and now - deleted_at <= EXPECTED_WITHIN:
         return True
     return bool(made and made.uid != meta.uid and number(meta.resource_version) < made.version)
+
+
+def _unseen(made: Created) -> Present[Any]:
+    return Present(None, made.uid, made.version, made.at, made.attempt, made.succeeded)
 
 
 def _shown(cached: T, page: _Page | None, made: Created | None, now: dt.datetime) -> Present[T]:

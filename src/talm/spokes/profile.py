@@ -12,13 +12,34 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from talm.api.meta import ObjectMeta
-from talm.api.words import ATTEMPT_ANNOTATION, RUN_LABEL, Action, View
+from talm.api.words import (
+    ATTEMPT_ANNOTATION,
+    RUN_LABEL,
+    SUCCEEDED_ANNOTATION,
+    Action,
+    View,
+)
 from talm.spokes import manifests
 from talm.spokes.base import Order
 from talm.spokes.manifests import Manifest
 
 DELETES: Final = (Action.NS_DELETE, Action.CRB_DELETE)
 CREATES: Final = tuple(action for action in Action if action not in DELETES)
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Which try of an action it is; profile talm writes it down from the second one on.
+
+    `succeeded`: it ends a run whose Job has succeeded.  Both profiles write that down: once the Job is
+    deleted nothing else tells it, until the cluster's final state is stored.
+    """
+
+    number: int = 1
+    succeeded: bool = False
+
+
+FIRST: Final = Try()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +78,19 @@ class Profile:
         return not self.labelled or (meta.labels or {}).get(RUN_LABEL) == run
 
     def action(
-        self, action: Action, cluster: str, order: Order, *, namespace: str, attempt: int = 1
+        self, action: Action, cluster: str, order: Order, *, namespace: str, attempt: Try = FIRST
     ) -> Manifest:
-        """The ManagedClusterAction; `attempt` is written down from the second one on."""
+        """The ManagedClusterAction."""
         kind = "Delete" if action in DELETES else "Create"
         kube = self.kube(action, order, namespace)
         body = self._mark(manifests.action_body(action.value, cluster, kind, kube), order)
-        if self.labelled and attempt > 1:
-            body["metadata"]["annotations"] = {ATTEMPT_ANNOTATION: str(attempt)}
+        notes = {}
+        if self.labelled and attempt.number > 1:
+            notes[ATTEMPT_ANNOTATION] = str(attempt.number)
+        if attempt.succeeded:
+            notes[SUCCEEDED_ANNOTATION] = order.run
+        if notes:
+            body["metadata"]["annotations"] = notes
         return body
 
     def view(self, view: View, cluster: str, order: Order, *, namespace: str) -> Manifest:

@@ -6,7 +6,8 @@ Decided here: when an answer is stale, when a failure is tried again, what is of
 from __future__ import annotations
 
 import datetime as dt
-from typing import Protocol
+import re
+from typing import Final, Protocol
 
 from talm.api.ocm import ViewedObject
 from talm.api.words import RUN_LABEL, Action, View
@@ -14,6 +15,8 @@ from talm.core.model import Fact, Sight
 from talm.spokes.answers import Answer, Deed, Question, State
 from talm.spokes.base import Order
 from talm.spokes.profile import Profile
+
+_NO_NAMESPACE: Final = re.compile(r'namespaces "[^"]*" not found')
 
 
 class Seen(Protocol):
@@ -72,6 +75,21 @@ def wants_new_deadline(deed: Deed, order: Order) -> bool:
     """Whether a Job that has not been made yet carries a deadline that has changed since."""
     open_yet = deed.present and deed.state is not State.DONE
     return open_yet and deed.deadline_s not in (None, order.job_deadline_s)
+
+
+def namespace_is_lost(seen: Seen, profile: Profile) -> bool:
+    """Whether something met no namespace that should have: it is gone, whatever its creation said.
+
+    An agent that restarts takes the actions in order of name, the Job's before the namespace's: what
+    was ordered along with the namespace is given a second try.
+    """
+    for action in (*profile.needs, Action.JOB_CREATE):
+        deed = seen.action(action)
+        along = action in profile.setup and deed.attempt == 1
+        words = _NO_NAMESPACE.search(deed.text)
+        if deed.state is State.FAILED and deed.is_due and words and not along:
+            return True
+    return False
 
 
 def is_others(result: ViewedObject, profile: Profile, order: Order) -> bool:

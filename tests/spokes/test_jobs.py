@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from talm.api.ocm import ViewedObject
+from talm.core.model import Fact
+from talm.spokes.jobs import job_fact
+
+DEADLINE = "DeadlineExceeded"
+
+
+def condition(kind: str, reason: str = "", *, status: str = "True") -> dict[str, str]:
+    return {"type": kind, "status": status, "reason": reason, "message": "told so"}
+
+
+TABLE: list[tuple[str, dict[str, Any], Fact]] = [
+    ("just created", {}, Fact.JOB_PENDING),
+    ("as little as this", {"active": 1}, Fact.JOB_ACTIVE),
+    ("no pod ready yet", {"active": 1, "ready": 0, "terminating": 0}, Fact.JOB_ACTIVE),
+    ("as little as that", {"active": 0, "succeeded": 1}, Fact.JOB_SUCCEEDED),
+    ("complete", {"conditions": [condition("Complete", "CompletionsReached")]}, Fact.JOB_SUCCEEDED),
+    ("not complete", {"conditions": [condition("Complete", status="False")]}, Fact.JOB_PENDING),
+    ("deadline", {"conditions": [condition("Failed", DEADLINE)], "failed": 1}, Fact.JOB_DEADLINE),
+    (
+        "deadline, pod still ending",
+        {"active": 1, "terminating": 1, "conditions": [condition("FailureTarget", DEADLINE)]},
+        Fact.JOB_DEADLINE,
+    ),
+    ("back-off", {"conditions": [condition("Failed", "BackoffLimitExceeded")]}, Fact.JOB_FAILED),
+    ("pod policy", {"conditions": [condition("Failed", "PodFailurePolicy")]}, Fact.JOB_FAILED),
+    ("a reason to come", {"conditions": [condition("FailureTarget", "New")]}, Fact.JOB_FAILED),
+    ("a failed pod, tried again", {"active": 1, "failed": 1}, Fact.JOB_ACTIVE),
+    ("a failed pod, no verdict", {"failed": 1}, Fact.JOB_PENDING),
+    ("suspended", {"conditions": [condition("Suspended")]}, Fact.JOB_PENDING),
+    ("nulls", {"active": None, "conditions": None}, Fact.JOB_PENDING),
+]
+
+
+@pytest.mark.parametrize("status, fact", [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+def test_a_job_s_status_is_one_fact(status: dict[str, Any], fact: Fact) -> None:
+    result = msgspec.convert({"status": status}, ViewedObject)
+    assert job_fact(result)[0] is fact
+
+
+@pytest.mark.parametrize("result", [None, ViewedObject()], ids=["no result", "no status"])
+def test_a_job_of_which_nothing_is_told_is_there_and_pending(result: ViewedObject | None) -> None:
+    assert job_fact(result) == (Fact.JOB_PENDING, "")
+
+
+def test_a_bad_end_is_told_in_the_job_s_words() -> None:
+    status = {"conditions": [condition("Failed", "BackoffLimitExceeded")]}
+    result = msgspec.convert({"status": status}, ViewedObject)
+    assert job_fact(result)[1] == "BackoffLimitExceeded: told so"

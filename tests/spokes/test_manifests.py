@@ -1,0 +1,112 @@
+"""The bodies of both profiles, to the byte.  `python -m tests.spokes.test_manifests` writes the
+golden files anew; read the difference before it is committed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from talm.api.words import CGU_LABEL, EXISTING_NAMESPACE, MANUAL_NAMESPACE, Action, View
+from talm.errors import BadSpec, Bug
+from talm.spokes import existing, own
+from talm.spokes.manifests import check_spoke_namespace, run_labels, spec_data
+from talm.spokes.profile import CREATES, DELETES, Profile, Try
+from talm.spokes.profiles import PROFILES
+from tests.spokes.world import ORDER, other
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def render(profile: Profile) -> str:
+    namespace = MANUAL_NAMESPACE if profile.labelled else EXISTING_NAMESPACE
+    actions = (*DELETES, *profile.setup, *(() if profile.job_in_setup else (Action.JOB_CREATE,)))
+    views = (View.NAMESPACE, *profile.setup_views, *profile.job_views)
+    bodies = [profile.action(a, "spoke1", ORDER, namespace=namespace) for a in actions]
+    bodies += [profile.view(v, "spoke1", ORDER, namespace=namespace) for v in views]
+    return yaml.safe_dump_all(bodies, sort_keys=False, width=100)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_body_is_as_in_the_golden_file(name: str) -> None:
+    assert render(PROFILES[name]) == (GOLDEN / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def test_profile_existing_writes_no_label_and_no_annotation_of_ours() -> None:
+    body = existing.EXISTING.action(
+        Action.JOB_CREATE, "spoke1", ORDER, namespace=EXISTING_NAMESPACE, attempt=Try(3)
+    )
+    assert body["metadata"] == {"name": "precache-job-create", "namespace": "spoke1"}
+
+
+def test_profile_talm_notes_the_attempt_from_the_second_on() -> None:
+    bodies = [
+        own.TALM.action(
+            Action.SA_CREATE, "spoke1", ORDER, namespace=MANUAL_NAMESPACE, attempt=Try(attempt)
+        )
+        for attempt in (1, 2)
+    ]
+    assert "annotations" not in bodies[0]["metadata"]
+    assert bodies[1]["metadata"]["annotations"] == {"talm.ran.openshift.io/attempt": "2"}
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
+def test_a_profile_refuses_an_action_that_it_does_not_know(profile: Profile) -> None:
+    ours = {*profile.setup, Action.JOB_CREATE}
+    for action in CREATES:
+        if action not in ours:
+            with pytest.raises(Bug):
+                profile.action(action, "spoke1", ORDER, namespace=MANUAL_NAMESPACE)
+
+
+def test_all_six_keys_are_written_and_lists_end_without_a_newline() -> None:
+    assert spec_data(ORDER.spec)["additionalImages"] == (
+        "registry.example/one:1\nregistry.example/two:2"
+    )
+    empty = spec_data(type(ORDER.spec)())
+    assert len(empty) == 6
+    assert set(empty.values()) == {""}
+
+
+@pytest.mark.parametrize(
+    "name", [MANUAL_NAMESPACE, EXISTING_NAMESPACE, "talm-x", "talm-" + "y" * 58]
+)
+def test_a_namespace_that_can_be_nobody_else_s_may_be_used(name: str) -> None:
+    assert check_spoke_namespace(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "default", "kube-system", "talm", "talm-", "talm-A", "talm-x/y", "talm-" + "y" * 59],
+)
+def test_a_namespace_that_could_be_somebody_s_is_refused(name: str) -> None:
+    with pytest.raises(BadSpec, match="deleted on every spoke"):
+        check_spoke_namespace(name)
+
+
+def test_a_long_cgu_name_is_cut_to_a_valid_label() -> None:
+    label = run_labels(other(cgu="a" * 62 + ".b"))[CGU_LABEL]
+    assert label == "a" * 62
+
+
+@pytest.mark.parametrize(
+    "clusters, seconds", [(1, 2), (100, 2), (101, 3), (1000, 20), (3500, 70), (20_000, 300)]
+)
+def test_profile_talm_reads_at_most_50_views_of_a_name_a_second(
+    clusters: int, seconds: int
+) -> None:
+    assert own.view_interval(View.JOB, clusters) == seconds
+
+
+@pytest.mark.parametrize("clusters, seconds", [(1, 30), (5, 30), (6, 36), (50, 300), (3500, 300)])
+def test_profile_existing_paces_its_views_as_the_existing_operator(
+    clusters: int, seconds: int
+) -> None:
+    assert existing.view_interval(View.JOB, clusters) == seconds
+    assert existing.view_interval(View.NAMESPACE, clusters) == 0
+
+
+if __name__ == "__main__":
+    for name, profile in PROFILES.items():
+        (GOLDEN / f"{name}.yaml").write_text(render(profile), encoding="utf-8")

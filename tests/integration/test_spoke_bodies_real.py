@@ -1,0 +1,61 @@
+"""What is put on hub and spoke, judged by a real API server: nothing unknown, nothing refused."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from talm.api import kinds
+from talm.api.kinds import Kind
+from talm.api.words import Action, View
+from talm.kube.client import Client
+from talm.spokes.profile import DELETES, Profile
+from talm.spokes.profiles import PROFILES
+from tests.spokes.world import ORDER
+
+pytestmark = pytest.mark.integration
+
+KINDS = {
+    kind.kind: kind
+    for kind in (
+        kinds.NAMESPACE, kinds.SERVICE_ACCOUNT, kinds.ROLE, kinds.ROLE_BINDING,
+        kinds.CLUSTER_ROLE_BINDING, kinds.CONFIG_MAP, kinds.JOB,
+    )
+}  # fmt: skip
+
+
+@pytest.fixture
+async def namespace(hub_client: Client) -> AsyncIterator[str]:
+    """One that serves as a cluster's namespace on the hub and as the workload's on a spoke."""
+    name = f"talm-{uuid.uuid4().hex[:8]}"
+    await hub_client.create(kinds.NAMESPACE, {"metadata": {"name": name}})
+    yield name
+    await hub_client.delete(kinds.NAMESPACE, name)
+
+
+async def judge(client: Client, kind: Kind, body: dict[str, Any]) -> None:
+    """Have the API server check an object strictly, without storing it."""
+    path = kind.path(body["metadata"].get("namespace", ""))
+    await client.request(
+        "POST", path, params={"dryRun": "All", "fieldValidation": "Strict"}, body=body
+    )
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
+async def test_every_view_action_and_template_is_accepted(
+    hub_client: Client, namespace: str, profile: Profile
+) -> None:
+    for view in (View.NAMESPACE, *profile.setup_views, *profile.job_views):
+        body = profile.view(view, namespace, ORDER, namespace=namespace)
+        await judge(hub_client, kinds.VIEW, body)
+    for action in dict.fromkeys((*DELETES, *profile.setup, Action.JOB_CREATE)):
+        body = profile.action(action, namespace, ORDER, namespace=namespace)
+        await judge(hub_client, kinds.ACTION, body)
+        template = body["spec"]["kube"].get("template")
+        if template is not None:
+            if action is Action.NS_CREATE:
+                template["metadata"]["name"] += "-new"
+            await judge(hub_client, KINDS[template["kind"]], template)

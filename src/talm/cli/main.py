@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from dataclasses import dataclass
 from typing import Final
 
 import click
@@ -11,12 +12,23 @@ import click
 from talm import __version__
 from talm.errors import ApiError, CredentialError, LeadershipLost, SetupError, TalmError
 
-# name -> module that has a click command of the same name; in the order of the help page
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A command: its module, which has a click command of the same name; its line in the help; the
+    extra that installs what it needs."""
+
+    module: str
+    help: str
+    extra: str
+
+
+# in the order of the help page
 COMMANDS: Final = {
-    "run": "talm.cli.run",
-    "demo": "talm.cli.demo",
-    "sim": "talm.cli.sim",
-    "agent": "talm.cli.agent",
+    "run": Entry("talm.cli.run", "Run the operator.", "hub"),
+    "demo": Entry("talm.cli.demo", "Follow the manual's walk-through on this machine.", "sim"),
+    "sim": Entry("talm.cli.sim", "Play a fleet of spokes against a hub.", "sim"),
+    "agent": Entry("talm.cli.agent", "Bring images to the node: the workload on a spoke.", "agent"),
 }
 EXIT_CODES: Final = ((LeadershipLost, 3), (SetupError, 2), (CredentialError, 4), (ApiError, 5))
 
@@ -30,9 +42,29 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
-        assert isinstance(command, click.Command)  # noqa: S101 (our own table)
-        return command
+        return load(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+def load(name: str) -> click.Command:
+    """Import a command; raises SetupError that names the extra when a library is absent."""
+    entry = COMMANDS[name]
+    try:
+        module = importlib.import_module(entry.module)
+    except ModuleNotFoundError as exc:
+        missing = (exc.name or "").partition(".")[0]
+        if missing in ("", "talm"):
+            raise
+        raise SetupError(
+            f"talm {name} needs {missing}, which is not installed: "
+            f"pip install 'talm[{entry.extra}]'"
+        ) from exc
+    command = getattr(module, name)
+    assert isinstance(command, click.Command)  # noqa: S101 (our own table)
+    return command
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,0 +1,119 @@
+"""What the hub of the demo holds before the walk-through begins, as a site's people would have it:
+the policy with the release, where it applies, and what a broken-off update has left behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from talm.api import kinds
+from talm.api.kinds import Kind
+from talm.api.words import CLUSTER_NAME_LABEL, MANUAL_NAMESPACE, View
+from talm.kube.client import Client
+from talm.sim.graph import Release
+
+NAMESPACE: Final = "ztp-group-du-sno"
+CGU: Final = "du-upgrade-4918"
+POLICY: Final = "du-upgrade-platform-upgrade"
+
+CHANNEL: Final = "stable-4.10"
+VERSION: Final = "4.10.9"
+OLD_VERSION: Final = "4.9.18"
+
+LEFTOVER: Final = "left-by-an-earlier-update"
+
+
+def releases(image: str) -> list[Release]:
+    """The update graph's content: the version that the clusters have, and the one with `image`."""
+    before = image.partition("@")[0] + "@sha256:" + "0" * 64
+    return [Release(OLD_VERSION, before, (CHANNEL,)), Release(VERSION, image, (CHANNEL,))]
+
+
+def policy(upstream: str) -> dict[str, Any]:
+    """The root policy: informs about a ClusterVersion whose release the graph at `upstream` knows."""
+    spec = {
+        "upstream": upstream,
+        "channel": CHANNEL,
+        "desiredUpdate": {"version": VERSION},
+    }
+    wanted = {
+        "apiVersion": "config.openshift.io/v1",
+        "kind": "ClusterVersion",
+        "metadata": {"name": "version"},
+        "spec": spec,
+    }
+    template = {
+        "apiVersion": "policy.open-cluster-management.io/v1",
+        "kind": "ConfigurationPolicy",
+        "metadata": {"name": f"{POLICY}-config"},
+        "spec": {
+            "remediationAction": "inform",
+            "severity": "low",
+            "object-templates": [{"complianceType": "musthave", "objectDefinition": wanted}],
+        },
+    }
+    return {
+        "metadata": {"name": POLICY, "namespace": NAMESPACE},
+        "spec": {
+            "disabled": False,
+            "remediationAction": "inform",
+            "policy-templates": [{"objectDefinition": template}],
+        },
+    }
+
+
+def placement() -> dict[str, Any]:
+    """Every managed cluster."""
+    everyone = {"matchExpressions": [{"key": CLUSTER_NAME_LABEL, "operator": "Exists"}]}
+    predicate = {"requiredClusterSelector": {"labelSelector": everyone}}
+    return {
+        "metadata": {"name": POLICY, "namespace": NAMESPACE},
+        "spec": {"predicates": [predicate]},
+    }
+
+
+def binding() -> dict[str, Any]:
+    """The policy is on those clusters."""
+    return {
+        "metadata": {"name": POLICY, "namespace": NAMESPACE},
+        "placementRef": {
+            "apiGroup": kinds.PLACEMENT.group,
+            "kind": kinds.PLACEMENT.kind,
+            "name": POLICY,
+        },
+        "subjects": [{"apiGroup": kinds.POLICY.group, "kind": kinds.POLICY.kind, "name": POLICY}],
+    }
+
+
+async def write_policy(client: Client, upstream: str) -> None:
+    """Write all of it; raises ApiError."""
+    bodies: list[tuple[Kind, Mapping[str, Any]]] = [
+        (kinds.NAMESPACE, {"metadata": {"name": NAMESPACE}}),
+        (kinds.POLICY, policy(upstream)),
+        (kinds.PLACEMENT, placement()),
+        (kinds.PLACEMENT_BINDING, binding()),
+    ]
+    for kind, body in bodies:
+        await client.create(kind, body)
+
+
+async def compliance(client: Client) -> dict[str, str]:
+    """What the root policy's status says of each cluster."""
+    found = await client.get(kinds.POLICY, POLICY, NAMESPACE)
+    entries = (found.get("status") or {}).get("status") or []
+    return {entry["clustername"]: entry.get("compliant", "") for entry in entries}
+
+
+async def leave_behind(hub: Client, spoke: Client, cluster: str) -> str:
+    """Leave what an update that was broken off leaves: a namespace there, a view here.
+
+    Returns the view's uid, since a new view has the same name.
+    """
+    metadata = {"name": LEFTOVER, "namespace": MANUAL_NAMESPACE}
+    await spoke.create(kinds.NAMESPACE, {"metadata": {"name": MANUAL_NAMESPACE}})
+    await spoke.create(kinds.CONFIG_MAP, {"metadata": metadata})
+    scope = {"resource": "jobs", "name": "pre-cache", "namespace": MANUAL_NAMESPACE}
+    view = {"metadata": {"name": View.JOB, "namespace": cluster}, "spec": {"scope": scope}}
+    made = await hub.create(kinds.VIEW, view)
+    return str(made["metadata"]["uid"])

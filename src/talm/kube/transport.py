@@ -15,6 +15,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+import urllib.parse
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
@@ -29,6 +31,7 @@ from talm.kube.credentials import Credentials, Identity
 from talm.kube.status import error_from_answer, error_from_transport
 
 CONNECT_TIMEOUT_S: Final = 10.0
+READ_BUFFER: Final = 2**21  # as in the library: a watch carries whole objects
 MUTATING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 Guard = Callable[[], None]
@@ -190,7 +193,7 @@ class Transport:
                 headers=headers,
                 timeout=call.timeout,
                 allow_redirects=False,
-                proxy=configuration.proxy,
+                proxy=connections.proxy,
                 proxy_headers=configuration.proxy_headers,
                 server_hostname=configuration.tls_server_name,
             )
@@ -221,14 +224,17 @@ class _Connections:
 
     def __init__(self, identity: Identity) -> None:
         self.tls = identity.tls
+        self.proxy = identity.configuration.proxy or _environment_proxy(identity.configuration.host)
         self._rest: Any = RESTClientObject(identity.configuration)
+        # The library's connector in a session of ours: its own asks environment and netrc before every
+        # request, in two threads (a tenth of a write's cost), for what one look at the start tells.
+        self.session = aiohttp.ClientSession(
+            connector=self._rest.pool_manager.connector,
+            connector_owner=False,
+            read_bufsize=READ_BUFFER,
+        )
         self._users = 0
         self._retired = False
-
-    @property
-    def session(self) -> aiohttp.ClientSession:
-        session: aiohttp.ClientSession = self._rest.pool_manager
-        return session
 
     def enter(self) -> None:
         self._users += 1
@@ -244,7 +250,16 @@ class _Connections:
             await self.close()
 
     async def close(self) -> None:
+        await self.session.close()
         await self._rest.close()
+
+
+def _environment_proxy(host: str | None) -> str | None:
+    """What HTTPS_PROXY, HTTP_PROXY and NO_PROXY say of this server, as client-go honours them."""
+    url = urllib.parse.urlsplit(host or "")
+    if urllib.request.proxy_bypass(url.hostname or ""):
+        return None
+    return urllib.request.getproxies().get(url.scheme)
 
 
 def _hang_up(response: aiohttp.ClientResponse) -> None:

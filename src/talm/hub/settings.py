@@ -69,8 +69,8 @@ class Settings:
         8, "CGUs that are worked on at the same time; each one is always handled by one worker."
     )
     concurrency: int = setting(
-        64, "Requests to the API server in flight at most. It is halved when the server says 429 "
-        "or gets slow, and creeps up again.",
+        20, "Clusters that requests are sent for at the same time at most, one request each. It is halved "
+        "when the API server says 429 or gets slow, and creeps up again.",
     )  # fmt: skip
     leader_elect: bool = setting(True, "Hold a Lease, so that one of several replicas is at work.")
     lease_duration: float = setting(

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from kubernetes_asyncio.client import Configuration
 
 from talm.errors import CredentialError
 from talm.kube.kubeconfig import Loaded, Source
+from talm.kube.library import Configuration
 
 # A plugin's credential is replaced when a tenth of its life is left, at most this long before its
 # end: longer than a request takes, while a short-lived token is not fetched for every call.

@@ -14,16 +14,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from kubernetes_asyncio.client import Configuration
-from kubernetes_asyncio.config.incluster_config import InClusterConfigLoader
-from kubernetes_asyncio.config.kube_config import (
+from talm.errors import CredentialError
+from talm.kube.exec_plugin import run_plugin
+from talm.kube.library import (
+    Configuration,
     FileOrData,
+    InClusterConfigLoader,
     KubeConfigLoader,
     KubeConfigMerger,
 )
-
-from talm.errors import CredentialError
-from talm.kube.exec_plugin import run_plugin
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 

@@ -24,10 +24,10 @@ from typing import Any, Final, Self
 import aiohttp
 import msgspec
 from aiohttp.abc import AbstractStreamWriter
-from kubernetes_asyncio.client.rest import RESTClientObject
 
 from talm.errors import ApiError, Unreachable
 from talm.kube.credentials import Credentials, Identity
+from talm.kube.library import RESTClientObject
 from talm.kube.status import error_from_answer, error_from_transport
 
 CONNECT_TIMEOUT_S: Final = 10.0

@@ -1,14 +1,10 @@
-"""A world for integration tests: a real hub, simulated spokes, our operator as it ships, one policy, CGUs.
-
-The operator runs as a process of its own under exactly the role of deploy/rbac, unless a test wants it
-in-process.
-"""
+"""The bodies of a world for integration tests: one policy, where it applies, CGUs; and looks at their status."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from talm.api import kinds
@@ -21,16 +17,18 @@ POLICY = "du-upgrade-platform-upgrade"
 IMAGE = "registry.example.io/release/release@sha256:" + "a" * 64
 
 
-def cgu(name: str, clusters: list[str], **spec: Any) -> dict[str, Any]:
+def cgu(
+    name: str, clusters: Sequence[str], *, namespace: str = NAMESPACE, **spec: Any
+) -> dict[str, Any]:
     """A CGU as in the manual; `spec` overrides or adds."""
     return {
         "apiVersion": kinds.CGU.api_version,
         "kind": kinds.CGU.kind,
-        "metadata": {"name": name, "namespace": NAMESPACE},
+        "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "preCaching": True,
             "enable": False,
-            "clusters": clusters,
+            "clusters": list(clusters),
             "managedPolicies": [POLICY],
             "remediationStrategy": {"maxConcurrency": max(1, len(clusters)), "timeout": 240},
             **spec,
@@ -38,7 +36,9 @@ def cgu(name: str, clusters: list[str], **spec: Any) -> dict[str, Any]:
     }
 
 
-def policy(name: str = POLICY, image: str = IMAGE) -> dict[str, Any]:
+def policy(
+    name: str = POLICY, image: str = IMAGE, *, namespace: str = NAMESPACE
+) -> dict[str, Any]:
     """A root policy that informs about a ClusterVersion."""
     wanted = {
         "apiVersion": "config.openshift.io/v1",
@@ -58,7 +58,7 @@ def policy(name: str = POLICY, image: str = IMAGE) -> dict[str, Any]:
     return {
         "apiVersion": kinds.POLICY.api_version,
         "kind": kinds.POLICY.kind,
-        "metadata": {"name": name, "namespace": NAMESPACE},
+        "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "disabled": False,
             "remediationAction": "inform",
@@ -67,20 +67,15 @@ def policy(name: str = POLICY, image: str = IMAGE) -> dict[str, Any]:
     }
 
 
-def everywhere(name: str = POLICY) -> list[tuple[kinds.Kind, dict[str, Any]]]:
-    """The placement and binding by which the policy is on every cluster, as a user has them."""
+def everywhere(
+    name: str = POLICY, *, namespace: str = NAMESPACE, label: str = "name"
+) -> list[tuple[kinds.Kind, dict[str, Any]]]:
+    """The placement and binding by which the policy is on every cluster that has the label."""
+    labelled = {"matchExpressions": [{"key": label, "operator": "Exists"}]}
     placement = {
-        "metadata": {"name": f"{name}-placement", "namespace": NAMESPACE},
+        "metadata": {"name": f"{name}-placement", "namespace": namespace},
         "spec": {
-            "predicates": [
-                {
-                    "requiredClusterSelector": {
-                        "labelSelector": {
-                            "matchExpressions": [{"key": "name", "operator": "Exists"}]
-                        }
-                    }
-                }
-            ],
+            "predicates": [{"requiredClusterSelector": {"labelSelector": labelled}}],
             "tolerations": [
                 {"key": "cluster.open-cluster-management.io/unreachable", "operator": "Exists"},
                 {"key": "cluster.open-cluster-management.io/unavailable", "operator": "Exists"},
@@ -88,7 +83,7 @@ def everywhere(name: str = POLICY) -> list[tuple[kinds.Kind, dict[str, Any]]]:
         },
     }
     binding = {
-        "metadata": {"name": f"{name}-binding", "namespace": NAMESPACE},
+        "metadata": {"name": f"{name}-binding", "namespace": namespace},
         "placementRef": {
             "apiGroup": kinds.PLACEMENT.group,
             "kind": "Placement",
@@ -99,22 +94,20 @@ def everywhere(name: str = POLICY) -> list[tuple[kinds.Kind, dict[str, Any]]]:
     return [(kinds.PLACEMENT, placement), (kinds.PLACEMENT_BINDING, binding)]
 
 
-async def prepare(client: Client, *, image: str = IMAGE) -> None:
+async def prepare(
+    client: Client, *, image: str = IMAGE, namespace: str = NAMESPACE, label: str = "name"
+) -> None:
     """The namespace, the policy and its placement."""
-    namespace = {"metadata": {"name": NAMESPACE}}
-    objects = [(kinds.NAMESPACE, namespace), (kinds.POLICY, policy(image=image)), *everywhere()]
+    objects = [
+        (kinds.NAMESPACE, {"metadata": {"name": namespace}}),
+        (kinds.POLICY, policy(image=image, namespace=namespace)),
+        *everywhere(namespace=namespace, label=label),
+    ]
     for kind, body in objects:
         try:
             await client.create(kind, body)
         except AlreadyExists:
             continue
-
-
-async def status_of(client: Client, name: str) -> dict[str, Any]:
-    """`.status` of one CGU."""
-    found = await client.get(kinds.CGU, name, NAMESPACE)
-    status: dict[str, Any] = found.get("status") or {}
-    return status
 
 
 def phases(status: Mapping[str, Any]) -> dict[str, str]:

@@ -16,7 +16,7 @@ import gc
 import os
 import socket
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +36,7 @@ from talm.spokes.viewaction import ViewActionTransport
 from .apply import Applier
 from .graph import GraphSettings, UpdateGraph
 from .health import HealthServer
+from .lookout import Lookout
 from .metrics import Metrics
 from .notify import EventNotifier
 from .observe import Observer
@@ -77,14 +78,17 @@ class Operator:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`.
 
-        Raises `SetupError` (this hub is not ready for us), `CredentialError`, `LeadershipLost`, and `Bug`.
+        Raises `SetupError` (this hub is not ready for us, the probes' address is taken), `ApiError` (the
+        API server fails at the start; once at work, that is waited for), `CredentialError`,
+        `LeadershipLost`, and `Bug`.
         """
         kubeconfig = Path(self._settings.kubeconfig) if self._settings.kubeconfig else None
         async with contextlib.AsyncExitStack() as stack:
             client = await stack.enter_async_context(
                 await Client.connect(kubeconfig, user_agent=USER_AGENT)
             )
-            await self._look_at_hub(client)
+            if not await _unless(stop, self._look_at_hub(client)):
+                return
             lease_client = await stack.enter_async_context(
                 await Client.connect(kubeconfig, user_agent=f"{USER_AGENT} lease")
             )
@@ -141,16 +145,17 @@ class Operator:
         throttle = Throttle(settings.concurrency)
         client.on_call = self._on_call(throttle)
         self._metrics.follow(store, lambda: len(self._queue), lambda: throttle.limit)
+        lookout = Lookout(transport)
         observer = Observer(
             store,
             self._routes,
             graph,
-            transport,
+            lookout,
             rules=settings.rules,
             image=settings.workload_image,
             now=self._now,
         )
-        applier = Applier(client, transport, Placements(client, store), throttle)
+        applier = Applier(client, lookout, Placements(client, store), throttle)
         recorder = EventRecorder(client, controller=kinds.CGU.kind, instance=_identity())
         reconciler = Reconciler(
             observer, applier, Persister(client, store), EventNotifier(recorder)
@@ -169,7 +174,7 @@ class Operator:
         leadership = self._leadership(lease_client)
         leading = (lambda: True) if leadership is None else (lambda: leadership.is_leading)
         self.health = HealthServer(store, self._metrics, leading)
-        await self.health.start(*self._settings.bind)
+        await self._serve(self.health)
         log.info("started", server=client.server, probes=self.health.port, version=__version__)
 
         async def work() -> None:
@@ -192,6 +197,15 @@ class Operator:
             await asyncio.gather(working, following, return_exceptions=True)
             await self.health.stop()
 
+    async def _serve(self, health: HealthServer) -> None:
+        try:
+            await health.start(*self._settings.bind)
+        except OSError as exc:
+            await health.stop()
+            raise SetupError(
+                f"bind-address {self._settings.bind_address} cannot be used: {exc.strerror or exc}"
+            ) from exc
+
     def _leadership(self, client: Client) -> Leadership | None:
         settings = self._settings
         if not settings.leader_elect:
@@ -203,7 +217,8 @@ class Operator:
         self, stop: asyncio.Event, store: Store, reconciler: Reconciler
     ) -> None:
         """Run the workers until `stop`, then let running passes finish for the grace."""
-        await store.wait_synced()
+        if not await _unless(stop, store.wait_synced()):
+            return
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
@@ -220,11 +235,15 @@ class Operator:
         sending = asyncio.ensure_future(self._recorder.run())
         stopping = asyncio.ensure_future(stop.wait())
         try:
-            await asyncio.wait({workers, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({workers, sending, stopping}, return_when=asyncio.FIRST_COMPLETED)
             self._queue.shut_down()
+            if sending.done():
+                sending.result()  # it never ends by itself
             await asyncio.wait({workers}, timeout=self._settings.shutdown_grace)
             if workers.done():
                 workers.result()
+            else:
+                log.warning("passes abandoned", after_s=self._settings.shutdown_grace)
         finally:
             for task in (stopping, workers, sending):
                 task.cancel()
@@ -251,6 +270,22 @@ class Operator:
             throttle.answered(seconds)
 
         return called
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do the work to its end; False when `stop` came first and it was given up."""
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+            return True
+        return False
+    finally:
+        working.cancel()
+        stopping.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)
 
 
 async def _lead_until(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -20,6 +20,7 @@ from talm.api.cgu import ClusterGroupUpgrade
 from talm.api.words import FINALIZER, Phase
 from talm.core.decide import Decision, Stage
 from talm.core.model import Move, Outcomes, Snapshot
+from talm.core.report import EFFECT_FAILED
 from talm.errors import ApiError, NotFound
 from talm.kube.client import Client
 from talm.spokes.base import Order, Transport
@@ -28,7 +29,6 @@ from .placements import Placements
 from .throttle import Throttle
 
 log = structlog.get_logger(__name__)
-
 
 # How long clusters are begun with in one pass.  Whoever was not begun with waits for the next one, so
 # that the first clusters of a thousand are not held up until the last has had its turn.
@@ -54,13 +54,11 @@ class Applier:
         """Carry the decision out, or as much of it as one pass has time for.
 
         Returns the decision without the moves that were not begun, and what became of the rest.  A
-        farewell is carried out whole.  Raises nothing but what must end the process.
+        farewell is carried out whole.  Raises CredentialError (no request can succeed then) and what
+        must end the process.
         """
         whole = decision.ends or decision.stage in {Stage.ENDED, Stage.DELETING}
-        asking = sorted(
-            (move for move in decision.moves if move.effects),
-            key=lambda move: TURN[move.goto] if move.goto is not None else 0,
-        )
+        asking = _in_turn(seen, decision.moves)
         begun, failed = await self._wave(asking, order, math.inf if whole else WAVE_S)
         moves = tuple(m for m in decision.moves if not m.effects or m.cluster in begun)
         decision = replace(decision, fleet=replace(decision.fleet, moves=moves))
@@ -100,6 +98,7 @@ class Applier:
         finally:
             for task in hands:
                 task.cancel()
+            await asyncio.gather(*hands, return_exceptions=True)
         return begun, failed
 
     async def _hub(self, seen: Snapshot, decision: Decision, *, clean: bool) -> None:
@@ -135,6 +134,21 @@ class Applier:
             await self._client.merge_patch(kinds.CGU, meta.name, patch, meta.namespace)
         except NotFound:
             return
+
+
+def _in_turn(seen: Snapshot, moves: Iterable[Move]) -> list[Move]:
+    """The moves that ask for something: whoever failed last time lets the others go first.
+
+    Else a few clusters whose requests end in a time-out would have every wave to themselves.
+    """
+    precaching = seen.cgu.status.precaching
+    entries = (precaching.failures if precaching is not None else None) or ()
+    failed = {entry.cluster for entry in entries if entry.reason == EFFECT_FAILED}
+
+    def turn(move: Move) -> tuple[bool, int]:
+        return move.cluster in failed, TURN[move.goto] if move.goto is not None else 0
+
+    return sorted((move for move in moves if move.effects), key=turn)
 
 
 def _key(cgu: ClusterGroupUpgrade) -> str:

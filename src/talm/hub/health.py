@@ -37,9 +37,9 @@ class HealthServer:
         app.router.add_get("/metrics", self._metrics_page)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
+        self._runner = runner
         site = web.TCPSite(runner, host, port)
         await site.start()
-        self._runner = runner
         self.port = int(runner.addresses[0][1])
 
     async def stop(self) -> None:

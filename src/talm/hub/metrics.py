@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -25,35 +26,93 @@ PASS_BUCKETS: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 30)
 CALL_BUCKETS: Final = (0.005, 0.02, 0.1, 0.5, 2, 10)
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """One metric as it is scraped, and as the reference page tells of it."""
+
+    name: str
+    type: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+CLUSTERS: Final = About(
+    "talm_precache_clusters",
+    "gauge",
+    "Clusters by state of pre-caching, all CGUs.",
+    ("state",),
+)
+CGUS: Final = About(
+    "talm_cgus", "gauge", "ClusterGroupUpgrades by whether they have ended: open, over.", ("state",)
+)
+PASSES: Final = About(
+    "talm_reconcile_passes_total",
+    "counter",
+    "Passes over one CGU by result: success, error.",
+    ("result",),
+)
+PASS_SECONDS: Final = About(
+    "talm_reconcile_seconds", "histogram", "Time of one pass over one CGU, in seconds."
+)
+QUEUE: Final = About("talm_queue_length", "gauge", "CGUs that wait for a worker.")
+CALLS: Final = About(
+    "talm_api_requests_total",
+    "counter",
+    "Requests to the API server by verb, resource and status code (0: no answer).",
+    ("verb", "resource", "code"),
+)
+CALL_SECONDS: Final = About(
+    "talm_api_request_seconds",
+    "histogram",
+    "Time until a request to the API server was answered, in seconds, by verb.",
+    ("verb",),
+)
+LIMIT: Final = About(
+    "talm_requests_in_flight_limit",
+    "gauge",
+    "How many clusters are worked on at the same time at most; less than the setting: the API server "
+    "is busy.",
+)
+OBJECTS: Final = About(
+    "talm_informer_objects", "gauge", "Objects in memory by kind.", ("resource",)
+)
+QUARANTINED: Final = About(
+    "talm_informer_quarantined",
+    "gauge",
+    "Objects by kind that could not be read; they are left alone.",
+    ("resource",),
+)
+# In the order of the reference page.
+CATALOG: Final = (
+    CLUSTERS,
+    CGUS,
+    PASSES,
+    PASS_SECONDS,
+    QUEUE,
+    CALLS,
+    CALL_SECONDS,
+    LIMIT,
+    OBJECTS,
+    QUARANTINED,
+)
+
+
 class Metrics:
     """All metrics; `text` is what /metrics answers."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.calls = Counter(
-            "talm_api_requests",
-            "Requests to the API server by verb, resource and status code (0: no answer).",
-            ["verb", "resource", "code"],
-            registry=self.registry,
-        )
+        self.calls = Counter(CALLS.name, CALLS.help, CALLS.labels, registry=self.registry)
         self.call_seconds = Histogram(
-            "talm_api_request_seconds",
-            "Time until a request to the API server was answered, by verb.",
-            ["verb"],
+            CALL_SECONDS.name,
+            CALL_SECONDS.help,
+            CALL_SECONDS.labels,
             buckets=CALL_BUCKETS,
             registry=self.registry,
         )
-        self.passes = Counter(
-            "talm_reconcile_passes",
-            "Passes over one CGU by result.",
-            ["result"],
-            registry=self.registry,
-        )
+        self.passes = Counter(PASSES.name, PASSES.help, PASSES.labels, registry=self.registry)
         self.pass_seconds = Histogram(
-            "talm_reconcile_seconds",
-            "Time of one pass over one CGU.",
-            buckets=PASS_BUCKETS,
-            registry=self.registry,
+            PASS_SECONDS.name, PASS_SECONDS.help, buckets=PASS_BUCKETS, registry=self.registry
         )
 
     def called(self, verb: str, resource: str, status: int, seconds: float) -> None:
@@ -91,35 +150,34 @@ class _StoreCollector(Collector):
         for cgu in self._store.live_cgus():
             phases.update(phase.value for phase in stored_phases(cgu.status).values())
             cgus["over" if is_over(cgu.status) else "open"] += 1
-        yield _gauge(
-            "talm_precache_clusters", "Clusters by state of pre-caching, all CGUs.", "state", phases
-        )
-        yield _gauge("talm_cgus", "ClusterGroupUpgrades by whether they have ended.", "state", cgus)
-        yield GaugeMetricFamily(
-            "talm_queue_length", "CGUs that wait for a worker.", value=self._queue_length()
-        )
-        yield GaugeMetricFamily(
-            "talm_requests_in_flight_limit",
-            "How many clusters are worked on at the same time at most; less than the setting: the "
-            "API server is busy.",
-            value=self._limit(),
-        )
-        yield _gauge(
-            "talm_informer_objects",
-            "Objects in memory by kind.",
-            "resource",
-            {name: len(i.cache) for name, i in self._store.informers.items()},
-        )
-        yield _gauge(
-            "talm_informer_quarantined",
-            "Objects that could not be read by kind; they are left alone.",
-            "resource",
-            {name: len(i.quarantined) for name, i in self._store.informers.items()},
-        )
+        informers = self._store.informers
+        yield _gauge(CLUSTERS, phases)
+        yield _gauge(CGUS, cgus)
+        yield GaugeMetricFamily(QUEUE.name, QUEUE.help, value=self._queue_length())
+        yield GaugeMetricFamily(LIMIT.name, LIMIT.help, value=self._limit())
+        yield _gauge(OBJECTS, {name: len(i.cache) for name, i in informers.items()})
+        yield _gauge(QUARANTINED, {name: len(i.quarantined) for name, i in informers.items()})
 
 
-def _gauge(name: str, text: str, label: str, values: dict[str, int]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, text, labels=[label])
+def _gauge(about: About, values: dict[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(about.name, about.help, labels=about.labels)
     for value, count in values.items():
         family.add_metric([value], count)
     return family
+
+
+def to_markdown() -> str:
+    """The reference page of all metrics."""
+    rows = ["| metric | type | labels | what |", "|---|---|---|---|"]
+    for about in CATALOG:
+        labels = ", ".join(f"`{label}`" for label in about.labels)
+        rows.append(f"| `{about.name}` | {about.type} | {labels} | {about.help} |")
+    return (
+        "# Metrics of the operator\n\n"
+        "Made from `src/talm/hub/metrics.py` by `make docs`; do not edit.\n\n"
+        "Served at `/metrics` of the setting `bind-address` in Prometheus' text format. No metric has a "
+        "label per cluster, so the size of a scrape does not grow with the fleet. What is read off the "
+        "hub (clusters, CGUs, objects) is as of the scrape, and equals the CGUs' status.\n\n"
+        + "\n".join(rows)
+        + "\n"
+    )

@@ -75,7 +75,7 @@ class Observer:
             now=now.replace(microsecond=0),
             rules=self._rules,
             cgu=cgu,
-            clusters=self._store.clusters,
+            clusters=dict(self._store.clusters),  # as of now: the store changes while effects run
             policies=policies,
             sights=self._sights(cgu, now),
             owners=self._owners(cgu),
@@ -101,6 +101,8 @@ class Observer:
         )
 
     def _policies(self, key: Key, cgu: ClusterGroupUpgrade) -> dict[str, tuple[RootPolicy, ...]]:
+        if cgu.metadata.deletion_timestamp is not None or is_over(cgu.status):
+            return {}  # nothing is decided by them any more, and no update graph need be asked
         selected = frozenset(select(cgu.spec, self._store.clusters).clusters)
         self._routes.take_part(key, selected)
         planned = {c for batch in cgu.status.remediation_plan or () for c in batch}

@@ -6,11 +6,13 @@ Placement lists; without the binding the policy only informs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from talm.api import kinds
 from talm.api.cgu import ClusterGroupUpgrade
+from talm.api.ocm import PlacementBinding
 from talm.api.words import (
     APP_LABEL,
     APP_LABEL_VALUE,
@@ -23,7 +25,7 @@ from talm.api.words import (
     RESOURCE_NAME_ANNOTATION,
 )
 from talm.core.model import WantedPlacement
-from talm.errors import NotFound
+from talm.errors import ApiError, NotFound
 from talm.kube.client import Client
 
 from .store import Store
@@ -100,35 +102,69 @@ class Placements:
             there = self._store.placements.get(want.name, want.policy.namespace)
             if there is None or _selected(there.spec) != want.clusters:
                 await self._apply(kinds.PLACEMENT, placement(cgu, want))
-            if self._store.bindings.get(want.name, want.policy.namespace) is None:
-                await self._apply(kinds.PLACEMENT_BINDING, binding(cgu, want))
+            bound = binding(cgu, want)
+            if not _binds(self._store.bindings.get(want.name, want.policy.namespace), bound):
+                await self._apply(kinds.PLACEMENT_BINDING, bound)
 
     async def delete_all(self, cgu: ClusterGroupUpgrade) -> None:
-        """Delete every Placement and binding of this CGU that the hub shows."""
+        """Delete every Placement and binding of this CGU that the hub shows or the status names.
+
+        All are tried; raises the first `ApiError` afterwards.
+        """
+        refused: ApiError | None = None
+        for kind, name, namespace in self._all_of(cgu):
+            try:
+                await self._client.delete(kind, name, namespace)
+            except NotFound:
+                pass
+            except ApiError as exc:
+                refused = refused or exc
+        if refused is not None:
+            raise refused
+
+    def _all_of(self, cgu: ClusterGroupUpgrade) -> list[tuple[kinds.Kind, str, str]]:
+        """Bindings first.  What was made a moment ago may not be in the caches yet."""
         key = "/".join(cgu.metadata.key)
+        ours = {*(cgu.status.placements or ()), *(cgu.status.placement_bindings or ())}
+        named = {
+            (path.partition("/")[0], name)  # NAMESPACE/WANTED-NAME: name
+            for path, name in (cgu.status.safe_resource_names or {}).items()
+            if name in ours
+        }
+        found = []
         for kind, informer in (
             (kinds.PLACEMENT_BINDING, self._store.bindings),
             (kinds.PLACEMENT, self._store.placements),
         ):
-            for there in informer.by("cgu", key):
-                if there.metadata.deletion_timestamp is None:
-                    await self._delete(kind, there.metadata.name, there.metadata.namespace)
+            shown = [there.metadata for there in informer.by("cgu", key)]
+            going = {meta.key for meta in shown if meta.deletion_timestamp is not None}
+            keys = named | {meta.key for meta in shown}
+            found += [(kind, name, namespace) for namespace, name in sorted(keys - going)]
+        return found
 
     async def _name(self, cluster: str) -> None:
         """Plain Open Cluster Management has no label `name`, which the Placement selects by."""
         known = self._store.clusters.get(cluster)
         if known is not None and known.labels.get(CLUSTER_NAME_LABEL) != cluster:
             labels = {"metadata": {"labels": {CLUSTER_NAME_LABEL: cluster}}}
-            await self._client.merge_patch(kinds.MANAGED_CLUSTER, cluster, labels)
+            with contextlib.suppress(NotFound):  # it has just left the hub
+                await self._client.merge_patch(kinds.MANAGED_CLUSTER, cluster, labels)
 
     async def _apply(self, kind: kinds.Kind, body: dict[str, Any]) -> None:
         await self._client.apply(kind, body, field_manager=FIELD_MANAGER)
 
-    async def _delete(self, kind: kinds.Kind, name: str, namespace: str) -> None:
-        try:
-            await self._client.delete(kind, name, namespace)
-        except NotFound:
-            return
+
+def _binds(there: PlacementBinding | None, wanted: Mapping[str, Any]) -> bool:
+    """Whether the binding is there and still enforces: an edited one may enforce on the whole fleet."""
+    if there is None:
+        return False
+    found = {
+        "bindingOverrides": there.bindingOverrides,
+        "subFilter": there.subFilter,
+        "placementRef": there.placementRef,
+        "subjects": list(there.subjects or ()),
+    }
+    return all(found[name] == wanted[name] for name in found)
 
 
 def _selected(spec: dict[str, Any] | None) -> tuple[str, ...] | None:

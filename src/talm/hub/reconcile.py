@@ -90,7 +90,7 @@ class Reconciler:
         wanted = [look.total_seconds()] if look is not None else []
         if outcomes.failed or outcomes.hub_failed:
             count = self._failures[key] = self._failures.get(key, 0) + 1
-            wanted.append(min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(count, 10)))
+            wanted.append(min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(count - 1, 10)))
         else:
             self._failures.pop(key, None)
         return min(wanted, default=None)

@@ -2,34 +2,40 @@
 
 A change is routed to the CGUs that could decide otherwise because of it, and to no others: a view of a
 cluster to those that have it in their plan, a policy to those that manage it, a CGU also to those that
-share a cluster with it (whose turn it is) or are blocked by it.
+share a cluster with it (whose turn it is) or are blocked by it.  A CGU that is over looks again only
+when it is itself changed or deleted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from talm.api import kinds
-from talm.api.cgu import ClusterGroupUpgrade
+from talm.api.cgu import CguSpec, ClusterGroupUpgrade
 from talm.api.words import CGU_LABEL, CGU_NAMESPACE_LABEL
+from talm.core.decide import is_over
 from talm.core.fleet import stored_phases
 
 from . import store
 from .store import Key
+
+By = TypeVar("By", str, Key)
+Index = dict[By, set[Key]]
 
 
 class Routes:
     """An index from clusters, policies and blockers to CGU keys, kept from the CGUs' own events."""
 
     def __init__(self) -> None:
-        self._by_cluster: dict[str, set[Key]] = {}
-        self._by_policy: dict[str, set[Key]] = {}
-        self._by_blocker: dict[Key, set[Key]] = {}
-        self._by_namespace: dict[str, set[Key]] = {}
+        self._by_cluster: Index[str] = {}
+        self._by_policy: Index[str] = {}
+        self._by_blocker: Index[Key] = {}
+        self._by_config: Index[Key] = {}
+        self._by_namespace: Index[str] = {}
         self._selecting: set[Key] = set()
         self._clusters: dict[Key, frozenset[str]] = {}
-        self._links: dict[Key, list[set[Key]]] = {}
+        self._specs: dict[Key, CguSpec] = {}  # of those that are not over
 
     def sharing(self, cluster: str) -> frozenset[Key]:
         """The CGUs that have this cluster."""
@@ -49,7 +55,7 @@ class Routes:
             case store.CHILD_POLICIES:
                 return self._by_policy.get(key[1].partition(".")[2], ())
             case kinds.PRE_CACHING_CONFIG.plural:
-                return tuple(self._links)
+                return self._by_config.get(key, ())
             case kinds.CONFIG_MAP.plural:
                 return self._by_namespace.get(key[0], ())
             case kinds.PLACEMENT.plural | kinds.PLACEMENT_BINDING.plural:
@@ -59,9 +65,11 @@ class Routes:
 
     def take_part(self, key: Key, clusters: Iterable[str]) -> None:
         """A pass has found out which clusters the CGU has (a selector may have chosen them)."""
+        if key not in self._specs:
+            return
         now = self._clusters.get(key, frozenset()) | frozenset(clusters)
         for cluster in now - self._clusters.get(key, frozenset()):
-            self._by_cluster.setdefault(cluster, set()).add(key)
+            _add(self._by_cluster, cluster, key)
         self._clusters[key] = now
 
     def _cgu_changed(self, key: Key, new: ClusterGroupUpgrade | None) -> set[Key]:
@@ -70,35 +78,62 @@ class Routes:
         after = frozenset(_clusters_of(new)) if new is not None else frozenset()
         for cluster in before | after:
             affected |= self._by_cluster.get(cluster, set())
+        # What a selector chose is in no object before it is stored; until then the last pass knows.
+        chosen = before if new is not None and self._specs.get(key) == new.spec else frozenset()
         self._forget(key)
-        if new is not None:
-            self._link(key, new)
-            self.take_part(key, after)
+        if new is not None and not is_over(new.status):
+            self._link(key, new.spec)
+            self.take_part(key, after | chosen)
         return affected
 
     def _forget(self, key: Key) -> None:
-        for keys in self._links.pop(key, ()):
-            keys.discard(key)
+        spec = self._specs.pop(key, None)
+        if spec is None:
+            return
         for cluster in self._clusters.pop(key, ()):
-            keys = self._by_cluster[cluster]
-            keys.discard(key)
-            if not keys:
-                del self._by_cluster[cluster]
+            _drop(self._by_cluster, cluster, key)
+        for policy in spec.managed_policies or ():
+            _drop(self._by_policy, policy, key)
+        for blocker in _blockers(spec):
+            _drop(self._by_blocker, blocker, key)
+        for config in _configs(key, spec):
+            _drop(self._by_config, config, key)
+        _drop(self._by_namespace, key[0], key)
         self._selecting.discard(key)
 
-    def _link(self, key: Key, cgu: ClusterGroupUpgrade) -> None:
-        spec = cgu.spec
-        links = [self._by_namespace.setdefault(key[0], set())]
-        links += [self._by_policy.setdefault(p, set()) for p in spec.managed_policies or ()]
-        links += [
-            self._by_blocker.setdefault((b.namespace, b.name), set())
-            for b in spec.blocking_crs or ()
-        ]
+    def _link(self, key: Key, spec: CguSpec) -> None:
+        self._specs[key] = spec
+        for policy in spec.managed_policies or ():
+            _add(self._by_policy, policy, key)
+        for blocker in _blockers(spec):
+            _add(self._by_blocker, blocker, key)
+        for config in _configs(key, spec):
+            _add(self._by_config, config, key)
+        _add(self._by_namespace, key[0], key)
         if spec.cluster_selector or spec.cluster_label_selectors:
-            links.append(self._selecting)
-        for keys in links:
-            keys.add(key)
-        self._links[key] = links
+            self._selecting.add(key)
+
+
+def _add(index: Index[By], value: By, key: Key) -> None:
+    index.setdefault(value, set()).add(key)
+
+
+def _drop(index: Index[By], value: By, key: Key) -> None:
+    keys = index.get(value, set())
+    keys.discard(key)
+    if not keys:
+        index.pop(value, None)
+
+
+def _blockers(spec: CguSpec) -> Iterator[Key]:
+    for blocker in spec.blocking_crs or ():
+        yield blocker.namespace, blocker.name
+
+
+def _configs(key: Key, spec: CguSpec) -> Iterator[Key]:
+    ref = spec.pre_caching_config_ref
+    if ref is not None and ref.name:
+        yield ref.namespace or key[0], ref.name
 
 
 def _clusters_of(cgu: ClusterGroupUpgrade) -> Iterator[str]:

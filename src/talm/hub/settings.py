@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import math
 from typing import Any, Final
 
 from talm.core.model import Rules, Vocabulary
-from talm.errors import SetupError
+from talm.errors import BadSpec, SetupError
+from talm.spokes.manifests import check_spoke_namespace
 
 
 def setting(default: Any, why: str, *, unit: str = "", choices: tuple[str, ...] = ()) -> Any:
@@ -87,7 +89,7 @@ class Settings:
     )  # fmt: skip
     bind_address: str = setting(
         "127.0.0.1:8080", "Where /healthz, /readyz and /metrics are served; the Deployment sets "
-        "0.0.0.0:8080. Port 0 lets the system choose.",
+        "0.0.0.0:8080. Without a host: all addresses. Port 0 lets the system choose.",
     )  # fmt: skip
     graph_timeout: float = setting(
         10.0, "How long one request to an update graph may take.", unit="seconds"
@@ -121,13 +123,16 @@ class Settings:
     def bind(self) -> tuple[str, int]:
         """Host and port of `bind_address`."""
         host, _, port = self.bind_address.rpartition(":")
-        return host.strip("[]") or "127.0.0.1", int(port)
+        return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 (asked for, as in Go's flags)
 
 
 POSITIVE: Final = (
     "setup_deadline", "unavailable_grace", "workers", "concurrency", "lease_duration",
     "renew_deadline", "retry_period", "graph_timeout", "shutdown_grace",
 )  # fmt: skip
+
+
+HIGHEST_PORT: Final = 65_535
 
 
 def check(settings: Settings) -> Settings:
@@ -147,13 +152,17 @@ def check(settings: Settings) -> Settings:
             raise SetupError(
                 f"{flag(field.name)} is {value!r}: it must be one of {', '.join(choices)}"
             )
-        if field.name in POSITIVE and value <= 0:
+        if field.name in POSITIVE and not (value > 0 and math.isfinite(value)):
             raise SetupError(f"{flag(field.name)} is {value}: it must be positive")
     if not settings.retry_period < settings.renew_deadline < settings.lease_duration:
         raise SetupError("retry-period < renew-deadline < lease-duration must hold")
-    _, _, port = settings.bind_address.rpartition(":")
-    if not port.isdecimal():
+    _, colon, port = settings.bind_address.rpartition(":")
+    if not (colon and port.isdecimal() and int(port) <= HIGHEST_PORT):
         raise SetupError(f"bind-address is {settings.bind_address!r}: it must be HOST:PORT")
+    try:
+        check_spoke_namespace(settings.spoke_namespace)
+    except BadSpec as exc:
+        raise SetupError(f"spoke-namespace: {exc}") from exc
     return settings
 
 

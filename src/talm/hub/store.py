@@ -109,7 +109,10 @@ class Store:
 
     def wrote(self, cgu: ClusterGroupUpgrade) -> None:
         """Remember what the API server answered to our write."""
-        self._own[cgu.metadata.key] = cgu
+        cached = self.cgus.get(cgu.metadata.name, cgu.metadata.namespace)
+        # What the cache has caught up with, or has seen deleted, need not be remembered.
+        if cached is not None and _version(cgu.metadata) > _version(cached.metadata):
+            self._own[cgu.metadata.key] = cgu
 
     def live_cgus(self) -> Iterator[ClusterGroupUpgrade]:
         """All CGUs, each as new as known."""
@@ -145,8 +148,8 @@ class Store:
                 case kinds.MANAGED_CLUSTER.plural:
                     if not self._cluster_changed(key, new):
                         return
-                case kinds.CGU.plural if new is None:
-                    self._own.pop(key, None)
+                case kinds.CGU.plural:
+                    self._caught_up(key, new)
                 case kinds.POLICY.plural if new is None:
                     self._policies.pop(key, None)
                 case _:
@@ -154,6 +157,13 @@ class Store:
             self._on_event(name, key, old, new)
 
         return hear
+
+    def _caught_up(self, key: Key, new: ClusterGroupUpgrade | None) -> None:
+        own = self._own.get(key)
+        if own is None:
+            return
+        if new is None or _version(own.metadata) <= _version(new.metadata):
+            del self._own[key]
 
     def _cluster_changed(self, key: Key, new: ocm.ManagedCluster | None) -> bool:
         """Keep the value that decisions see; False when nothing that decides has changed."""

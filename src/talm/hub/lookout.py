@@ -1,0 +1,60 @@
+"""A transport that remembers what it saw: a cluster is looked at again when something was heard of it.
+
+A pass looks at every cluster that is under way, and of a thousand few have changed since the last one.
+What was seen stands until an event of that cluster, an effect of ours on it, another order, or the moment
+at which time alone may tell more.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from talm.core.model import Effect, Sight
+from talm.spokes.base import Order, Transport
+
+# Whatever a transport forgets with time without saying so is looked at again so often.
+GOOD_FOR: Final = dt.timedelta(seconds=20)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    sight: Sight
+    # What of the order a look depends on; the specification is not part of it.
+    asked: tuple[str, int, int]
+    until: dt.datetime
+
+
+class Lookout:
+    """Implements `Transport` over another one."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._seen: dict[str, _Seen] = {}
+        transport.watch(self._forget)
+
+    def look(self, cluster: str, order: Order, now: dt.datetime) -> Sight:
+        """Tell what was last seen of this cluster, looking again when that may have changed."""
+        asked = (order.run, order.job_deadline_s, order.clusters)
+        seen = self._seen.get(cluster)
+        if seen is None or seen.asked != asked or now >= seen.until:
+            sight = self._transport.look(cluster, order, now)
+            good_for = GOOD_FOR if sight.recheck is None else min(GOOD_FOR, sight.recheck)
+            seen = self._seen[cluster] = _Seen(sight, asked, now + good_for)
+        return seen.sight
+
+    async def carry_out(self, cluster: str, effects: tuple[Effect, ...], order: Order) -> None:
+        """Carry the effects out; whatever became of them, the cluster is looked at anew."""
+        try:
+            await self._transport.carry_out(cluster, effects, order)
+        finally:
+            self._forget(cluster)
+
+    def watch(self, on_change: Callable[[str], None]) -> None:
+        """As the transport that is looked through."""
+        self._transport.watch(on_change)
+
+    def _forget(self, cluster: str) -> None:
+        self._seen.pop(cluster, None)

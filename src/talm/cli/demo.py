@@ -20,13 +20,11 @@ from rich.console import Console
 
 from talm.cli.render import Screen
 from talm.cli.walk import Walk
-from talm.errors import TalmError
 from talm.sim.breakage import BREAKS
-from talm.sim.demoworld import REAL_AT_MOST, DemoWorld
+from talm.sim.demoworld import REAL_AT_MOST, DemoWorld, check_programs
 from talm.sim.expectations import read_manual
 
 _INTERRUPTED: Final = 128 + signal.SIGINT
-_TERMINATED: Final = 128 + signal.SIGTERM
 _BREAKS: Final = "\b\nBreaks:\n" + "\n".join(f"  {n:<10} {b.says}" for n, b in BREAKS.items())
 
 
@@ -51,41 +49,36 @@ def demo(count: int, broken: str | None, keep: bool) -> None:
     neither read nor changed.  Each expectation of the manual is checked against what kubectl
     prints: ✓ it holds, ✗ it does not.  The exit code is 0 when all hold, 1 when one does not.
     """
+    check_programs()
     screen = Screen(Console(highlight=False))
     directory = Path(tempfile.mkdtemp(prefix="talm-demo-"))
-    holds = False
+    keep_logs = True
     try:
         with _logs_in(directory / "logs"):
             holds = _run(directory, count, broken, keep=keep, screen=screen)
-    except TalmError:
-        screen.note(f"The logs are in {directory}")
-        raise
+        keep_logs = not holds
+    except asyncio.CancelledError:
+        keep_logs = False
+        screen.note("Ended; nothing is left running.")
+        sys.exit(_INTERRUPTED)
     finally:
-        _tidy(directory, keep_logs=not holds)
+        if keep_logs:
+            screen.note(f"The logs are in {directory}")
+        _tidy(directory, keep_logs=keep_logs)
     sys.exit(0 if holds else 1)
 
 
 def _run(directory: Path, count: int, broken: str | None, *, keep: bool, screen: Screen) -> bool:
-    """Run the event loop; Ctrl-C and SIGTERM end everything first."""
-    ended_by: list[int] = []
+    """Run the event loop; a signal ends everything in it and then raises CancelledError."""
 
     async def main() -> bool:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - we are in it
-
-        def end(number: int) -> None:
-            ended_by.append(number)
-            task.cancel()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, end, number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         return await _demo(directory, count, broken, keep=keep, screen=screen)
 
-    try:
-        return asyncio.run(main())
-    except asyncio.CancelledError:
-        screen.note("Ended; nothing is left running.")
-        sys.exit(_TERMINATED if signal.SIGTERM in ended_by else _INTERRUPTED)
+    return asyncio.run(main())
 
 
 async def _demo(
@@ -140,9 +133,10 @@ def _explain(world: DemoWorld, screen: Screen) -> None:
 
 async def _stay(world: DemoWorld) -> None:
     """Wait for a signal; raises SetupError when a part ends by itself."""
-    while True:
-        world.check()
-        await asyncio.sleep(1.0)
+    with contextlib.suppress(asyncio.CancelledError):
+        while True:
+            world.check()
+            await asyncio.sleep(1.0)
 
 
 @contextlib.contextmanager

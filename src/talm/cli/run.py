@@ -17,6 +17,7 @@ import yaml
 from talm.errors import SetupError
 from talm.hub.settings import Settings, check, flag
 
+WORDS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -55,6 +56,11 @@ def run(config: Path | None, **flags: Any) -> None:
 
     Every setting can be a flag, an environment variable (TALM_ and the name in upper case with
     underscores) or a line of the file; a flag beats the environment, which beats the file.
+
+    Exits with 0 after SIGTERM, 2 when a setting or the hub is not as it must be, 3 when the Lease was
+    lost, 4 without usable credentials, 5 when the API server did not answer at the start: whoever
+    started the operator (a kubelet) starts it again. Later outages are waited for. A second SIGTERM
+    does not wait for what is under way.
     """
     settings = check(gather(flags, dict(os.environ), config))
     asyncio.run(_run(settings))
@@ -67,10 +73,18 @@ async def _run(settings: Settings) -> None:
     set_up(settings.log_format, settings.log_level)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    working = asyncio.ensure_future(Operator(settings).run(stop))
+
+    def stop_or_hurry() -> None:
+        if stop.is_set():
+            working.cancel()  # what is under way is abandoned, the Lease is released nonetheless
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(number, stop.set)
-    await Operator(settings).run(stop)
+            loop.add_signal_handler(number, stop_or_hurry)
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
 
 
 def gather(flags: dict[str, Any], environment: dict[str, str], config: Path | None) -> Settings:
@@ -83,7 +97,7 @@ def gather(flags: dict[str, Any], environment: dict[str, str], config: Path | No
     if NAMESPACE_FILE.exists():
         values["namespace"] = NAMESPACE_FILE.read_text(encoding="utf-8").strip()
     for key, value in _from_file(config).items():
-        name = key.replace("-", "_")
+        name = str(key).replace("-", "_")
         if name not in known:
             raise SetupError(f"{config}: {key!r} is no setting; see talm run --help")
         values[name] = _typed(known[name], value, f"{config}: {key}")
@@ -100,7 +114,7 @@ def _from_file(config: Path | None) -> dict[str, Any]:
         return {}
     try:
         read = yaml.load(config.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-    except (OSError, yaml.YAMLError) as exc:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
         raise SetupError(f"{config} cannot be read: {exc}") from exc
     if not isinstance(read or {}, dict):
         raise SetupError(f"{config}: it must be a map of settings")
@@ -111,11 +125,17 @@ def _typed(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
     """The value in the setting's type; words and numbers come from the environment as text."""
     kind: type[Any] = type(field.default)
     try:
-        if kind is bool:
-            if isinstance(value, bool):
-                return value
-            words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-            return words[str(value).lower()]
-        return kind(value)
+        return _convert(kind, value)
     except (KeyError, TypeError, ValueError):
         raise SetupError(f"{where} is {value!r}: it must be of type {kind.__name__}") from None
+
+
+def _convert(kind: type[Any], value: Any) -> Any:
+    """Text becomes what it says; an int is a float, too; nothing else is anything but itself."""
+    if type(value) is kind:
+        return value
+    if kind is bool:
+        return WORDS[str(value).lower()]
+    if isinstance(value, str) or (kind is float and type(value) is int):
+        return kind(value)
+    raise TypeError

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Final
 
 import yaml
 
 from talm.api import kinds
-from talm.api.words import BAD_PHASES, MANUAL_NAMESPACE, ConditionType, Phase, Reason, View
+from talm.api.words import FINAL_PHASES, MANUAL_NAMESPACE, ConditionType, Phase, Reason, View
 from talm.cli.render import ClusterLine, Screen, compact_json
+from talm.core.precache import BEFORE_SETUP
 from talm.errors import NotFound, SetupError
 from talm.sim import demohub, waiting
 from talm.sim.breakage import Break, Moment
@@ -30,7 +31,8 @@ from talm.sim.kubectl import Printed, run_kubectl
 PATIENCE_S: Final = 150.0
 """What takes seconds is waited for so long: other people may be using the machine."""
 _LOOK_S: Final = 0.25
-MIB: Final = 1 << 20
+_GIVEN_UP: Final = (Reason.UPGRADE_CANNOT_START, Reason.UPGRADE_TIMED_OUT)
+_MIB: Final = 1 << 20
 
 
 class Walk:
@@ -47,6 +49,7 @@ class Walk:
         self._broken = broken
         self._patience_s = (broken.patience_s if broken else None) or PATIENCE_S
         self._watch = CguWatch(world.client, (demohub.NAMESPACE, demohub.CGU), world.clusters)
+        self._littered = world.clusters[1]
         self._planted = ""
 
     async def run(self) -> bool:
@@ -66,9 +69,8 @@ class Walk:
 
     async def _arrive(self) -> None:
         """Plant what the walk is to find, and wait until the policy is evaluated."""
-        cluster = self._world.clusters[1]
-        spoke = self._world.spokes[cluster].client
-        self._planted = await demohub.leave_behind(self._world.client, spoke, cluster)
+        spoke = self._world.spokes[self._littered].client
+        self._planted = await demohub.leave_behind(self._world.client, spoke, self._littered)
 
         async def evaluated() -> bool:
             found = await demohub.compliance(self._world.client)
@@ -76,7 +78,7 @@ class Walk:
 
         await waiting.until(evaluated, PATIENCE_S, check=self._world.check)
         self._screen.note(
-            f"An earlier update was broken off on {cluster}; its leftovers are there."
+            f"An earlier update was broken off on {self._littered}; its leftovers are there."
         )
         await self._break(Moment.BEFORE)
 
@@ -92,11 +94,12 @@ class Walk:
         async def active() -> bool:
             return self._watch.all_are(Phase.ACTIVE)
 
-        await self._follow("Waiting until the Job is active on every cluster", active)
+        await self._follow("Waiting until the Job is active on every cluster", active, FINAL_PHASES)
         await self._show("running")
-        await self._follow("Waiting until the Job's pod runs", self._pod_runs)
+        await self._follow("Waiting until the Job's pod runs", self._pod_runs, FINAL_PHASES)
         await self._show("spoke")
-        self.record.facts["leftovers"] = await self._leftovers()
+        if self._watch.state(self._littered) not in BEFORE_SETUP:
+            self.record.facts["leftovers"] = await self._leftovers()
 
     async def _finish_precaching(self) -> None:
         self._screen.step("3. The line gets wider, and pre-caching ends")
@@ -113,10 +116,14 @@ class Walk:
             name: spoke.stored_digest(self._world.image)
             for name, spoke in self._world.spokes.items()
         }
+        if "leftovers" not in self.record.facts:
+            self.record.facts["leftovers"] = await self._leftovers()
         for cluster in self._world.clusters:
             self._screen.note(_path(cluster, self._watch.states[cluster]))
         for name, digest in self.record.facts["layouts"].items():
             self._screen.note(f"{name} has stored {digest or 'no manifest of the release'}")
+            for words in await self._world.spokes[name].last_words():
+                self._screen.note(f"{name}: the workload's last words: {words}")
         self._check(RUN)
 
     async def _update(self) -> None:
@@ -163,29 +170,33 @@ class Walk:
 
     # --- waiting and looking ---
 
-    async def _follow(self, title: str, true: Callable[[], Awaitable[bool]]) -> None:
-        """Show the clusters until it is true, or until it is clear that it will not be."""
+    async def _follow(
+        self,
+        title: str,
+        true: Callable[[], Awaitable[bool]],
+        too_late: Collection[str] = (),
+    ) -> None:
+        """Show the clusters until it is true.
+
+        Given up when the operator has given up, when a cluster is in a state in which it is
+        `too_late`, or when the patience is over.
+        """
         started = time.monotonic()
         with self._screen.live(title, self._lines, self._journal) as draw:
-            while not await true():
+            while not (came := await true()):
                 self._world.check()
-                if self._is_over():
-                    break
-                if time.monotonic() - started > self._patience_s:
+                waited = time.monotonic() - started
+                if self._is_over(too_late) or waited > self._patience_s:
                     break
                 await waiting.event(self._watch.changed, _LOOK_S)
                 draw()
-        if not await true():
-            waited = time.monotonic() - started
-            self._screen.note(
-                f"After {waited:.0f} s it has not come to that, and is not waited for."
-            )
+        if not came:
+            self._screen.note(f"Not so after {waited:.0f} s; the walk goes on without it.")
 
-    def _is_over(self) -> bool:
-        """Whether the operator has given up, on the CGU or on a cluster."""
-        if self._watch.condition(ConditionType.READY).reason == Reason.UPGRADE_CANNOT_START:
+    def _is_over(self, too_late: Collection[str]) -> bool:
+        if self._watch.condition(ConditionType.READY).reason in _GIVEN_UP:
             return True
-        return any(self._watch.state(cluster) in BAD_PHASES for cluster in self._watch.clusters)
+        return any(self._watch.state(cluster) in too_late for cluster in self._watch.clusters)
 
     async def _pod_runs(self) -> bool:
         cluster = self._manual.commands["spoke"].cluster
@@ -203,7 +214,7 @@ class Walk:
     async def _leftovers(self) -> list[str]:
         """What is still there of what was planted."""
         left = []
-        cluster = self._world.clusters[1]
+        cluster = self._littered
         try:
             await self._world.spokes[cluster].client.get(
                 kinds.CONFIG_MAP, demohub.LEFTOVER, MANUAL_NAMESPACE
@@ -239,7 +250,7 @@ class Walk:
         record = self._watch.progress.get(cluster)
         if record is None or self._watch.state(cluster) != Phase.ACTIVE or not record.bytes_total:
             return ""
-        return f"{record.bytes_done / MIB:.1f} of {record.bytes_total / MIB:.1f} MiB downloaded"
+        return f"{record.bytes_done / _MIB:.1f} of {record.bytes_total / _MIB:.1f} MiB downloaded"
 
     async def _break(self, moment: Moment) -> None:
         if self._broken is None or self._broken.moment is not moment:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from talm.api import kinds
 from talm.api.kinds import Kind
-from talm.api.words import CLUSTER_NAME_LABEL, MANUAL_NAMESPACE, View
+from talm.api.words import CLUSTER_NAME_LABEL, MANUAL_NAMESPACE, OVERRIDES_CONFIG_MAP, View
 from talm.kube.client import Client
 from talm.sim.graph import Release
 
@@ -86,10 +86,19 @@ def binding() -> dict[str, Any]:
     }
 
 
+def overrides() -> dict[str, Any]:
+    """As much free space as this release needs: the default, 35 GiB, is a real one's."""
+    return {
+        "metadata": {"name": OVERRIDES_CONFIG_MAP, "namespace": NAMESPACE},
+        "data": {"precache.spaceRequired": "1 GiB"},
+    }
+
+
 async def write_policy(client: Client, upstream: str) -> None:
     """Write all of it; raises ApiError."""
     bodies: list[tuple[Kind, Mapping[str, Any]]] = [
         (kinds.NAMESPACE, {"metadata": {"name": NAMESPACE}}),
+        (kinds.CONFIG_MAP, overrides()),
         (kinds.POLICY, policy(upstream)),
         (kinds.PLACEMENT, placement()),
         (kinds.PLACEMENT_BINDING, binding()),

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
+from talm.api import kinds
+from talm.api.words import MANUAL_NAMESPACE
 from talm.errors import SetupError
 from talm.kube.client import Client
 from talm.sim import demohub, deployment, images
@@ -47,6 +49,19 @@ _REF_NAME: Final = "org.opencontainers.image.ref.name"
 _STOP_S: Final = 3.0
 
 
+def check_programs() -> None:
+    """Raise SetupError, which says how to get it, when something is not on this machine."""
+    try:
+        find_programs()
+        find_program("registry")
+        find_crds()
+    except SetupError as exc:
+        raise SetupError(
+            f"{exc}\nThe demo starts its own clusters, so 'make controlplane' is what it needs; "
+            "an existing cluster cannot take their place"
+        ) from exc
+
+
 @dataclass(frozen=True, slots=True)
 class DemoSpoke:
     """A cluster with a control plane and a node of its own."""
@@ -70,6 +85,13 @@ class DemoSpoke:
         except (OSError, ValueError):
             return ""
         return ""
+
+    async def last_words(self) -> list[str]:
+        """What pods that failed have left in their termination log."""
+        pods = await self.client.list(kinds.POD, MANUAL_NAMESPACE)
+        containers = [c for pod in pods for c in pod["status"].get("containerStatuses") or ()]
+        ends = [container["state"].get("terminated") or {} for container in containers]
+        return [str(end["message"]) for end in ends if end.get("message")]
 
     def blob(self, digest: str) -> Path:
         """Where the layout keeps a blob."""
@@ -120,9 +142,7 @@ class DemoWorld:
                 raise SetupError(f"a simulated node has ended: {node.exception()!r}")
 
     async def __aenter__(self) -> Self:
-        find_programs()
-        find_program("registry")
-        find_crds()
+        check_programs()
         try:
             await self._start()
         except BaseException:

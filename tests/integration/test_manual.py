@@ -1,0 +1,33 @@
+"""The manual's walk-through, followed word for word: every line of the expectations' file holds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from talm.sim.expectations import read_manual
+from tests.integration.demoprocess import Demo
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+
+def test_every_line_of_the_manual_holds(tmp_path: Path) -> None:
+    manual = read_manual()
+    demo = Demo(tmp_path)
+    code = demo.wait()
+    output = demo.output
+    assert code == 0, output
+    assert re.findall(r"^  ([✓✗]) (.*)$", output, re.MULTILINE) == [
+        ("✓", entry.says) for entry in manual.expectations
+    ]
+    typed = re.findall(r"^(\S+) \$ (.*)$", output, re.MULTILINE)
+    assert typed == [(c.cluster, c.with_kubectl()) for c in manual.commands.values()]
+    for state in manual.states[:5]:
+        assert f"cnfdb1  {state.name}  " in output
+        assert f"cnfdb2  {state.name}  " in output
+    end = rf"^✓ All {len(manual.expectations)} expectations of the manual hold \(\d+ s\)\.$"
+    assert re.search(end, output, re.MULTILINE)
+    assert demo.processes_left() == []
+    assert demo.files_left() == []

@@ -9,7 +9,7 @@ when it is itself changed or deleted.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from talm.api import kinds
 from talm.api.cgu import CguSpec, ClusterGroupUpgrade
@@ -22,6 +22,7 @@ from .store import Key
 
 By = TypeVar("By", str, Key)
 Index = dict[By, set[Key]]
+NONE: Final[frozenset[str]] = frozenset()
 
 
 class Routes:
@@ -34,7 +35,8 @@ class Routes:
         self._by_config: Index[Key] = {}
         self._by_namespace: Index[str] = {}
         self._selecting: set[Key] = set()
-        self._clusters: dict[Key, frozenset[str]] = {}
+        self._named: dict[Key, frozenset[str]] = {}  # clusters that the object itself names
+        self._chosen: dict[Key, frozenset[str]] = {}  # those that the last pass found selected
         self._specs: dict[Key, CguSpec] = {}  # of those that are not over
 
     def sharing(self, cluster: str) -> frozenset[Key]:
@@ -64,34 +66,45 @@ class Routes:
                 return ()
 
     def take_part(self, key: Key, clusters: Iterable[str]) -> None:
-        """A pass has found out which clusters the CGU has (a selector may have chosen them)."""
-        if key not in self._specs:
-            return
-        now = self._clusters.get(key, frozenset()) | frozenset(clusters)
-        for cluster in now - self._clusters.get(key, frozenset()):
+        """A pass has found out which clusters the CGU selects: its selectors may have chosen more."""
+        if key in self._specs:
+            self._set_clusters(key, self._named.get(key, NONE), frozenset(clusters))
+
+    def _clusters(self, key: Key) -> frozenset[str]:
+        return self._named.get(key, NONE) | self._chosen.get(key, NONE)
+
+    def _set_clusters(self, key: Key, named: frozenset[str], chosen: frozenset[str]) -> None:
+        before, now = self._clusters(key), named | chosen
+        for cluster in now - before:
             _add(self._by_cluster, cluster, key)
-        self._clusters[key] = now
+        for cluster in before - now:
+            _drop(self._by_cluster, cluster, key)
+        for clusters, kept in ((named, self._named), (chosen, self._chosen)):
+            if clusters:
+                kept[key] = clusters
+            else:
+                kept.pop(key, None)
 
     def _cgu_changed(self, key: Key, new: ClusterGroupUpgrade | None) -> set[Key]:
         affected = {key} | self._by_blocker.get(key, set())
-        before = self._clusters.get(key, frozenset())
-        after = frozenset(_clusters_of(new)) if new is not None else frozenset()
-        for cluster in before | after:
+        running = new if new is not None and not is_over(new.status) else None
+        named = frozenset(_clusters_of(running)) if running is not None else NONE
+        for cluster in self._clusters(key) | named:
             affected |= self._by_cluster.get(cluster, set())
+        spec = running.spec if running is not None else None
+        if self._specs.get(key) != spec:
+            self._unlink(key)
+            if spec is not None:
+                self._link(key, spec)
         # What a selector chose is in no object before it is stored; until then the last pass knows.
-        chosen = before if new is not None and self._specs.get(key) == new.spec else frozenset()
-        self._forget(key)
-        if new is not None and not is_over(new.status):
-            self._link(key, new.spec)
-            self.take_part(key, after | chosen)
+        self._set_clusters(key, named, self._chosen.get(key, NONE))
         return affected
 
-    def _forget(self, key: Key) -> None:
+    def _unlink(self, key: Key) -> None:
+        self._set_clusters(key, self._named.get(key, NONE), NONE)
         spec = self._specs.pop(key, None)
         if spec is None:
             return
-        for cluster in self._clusters.pop(key, ()):
-            _drop(self._by_cluster, cluster, key)
         for policy in spec.managed_policies or ():
             _drop(self._by_policy, policy, key)
         for blocker in _blockers(spec):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from talm.cli.render import ClusterLine, Screen, compact_json
+from talm.cli.render import ClusterLine, Screen, compact_json, readable
 
 AT = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 
@@ -84,3 +84,12 @@ def test_compact_json_breaks_only_what_does_not_fit() -> None:
     assert lines[1] == '  "short": {"a": 1},'
     assert lines[2] == '  "long": ['
     assert len(lines) == 7
+
+
+@pytest.mark.parametrize("text", ["NAME  AGE\n", "{no JSON}\n", ""])
+def test_what_is_no_json_is_shown_as_it_is(text: str) -> None:
+    assert readable(text) == text
+
+
+def test_json_gets_line_breaks() -> None:
+    assert readable('{"a":1}') == '{"a": 1}\n'

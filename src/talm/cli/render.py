@@ -119,8 +119,18 @@ def _time(line: ClusterLine) -> str:
     return f"{line.since:%H:%M:%S}" if line.since else "        "
 
 
+def readable(output: str) -> str:
+    """The output of a command; JSON, which kubectl prints as a single line, with line breaks."""
+    if not output.startswith(("{", "[")):
+        return output
+    try:
+        return compact_json(json.loads(output)) + "\n"
+    except ValueError:
+        return output
+
+
 def compact_json(value: Any, *, indent: int = 0) -> str:
-    """Write JSON with every part that fits on one line: kubectl's jsonpath prints a single one."""
+    """Write JSON with every part on one line that fits there."""
     flat = json.dumps(value, ensure_ascii=False)
     if not isinstance(value, dict | list) or not value or len(flat) + indent <= _WIDEST:
         return flat

@@ -9,24 +9,23 @@ what must hold (sim/expectations.py), what the world consists of (sim/demoworld.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
 from talm.api import kinds
-from talm.api.words import FINAL_PHASES, MANUAL_NAMESPACE, ConditionType, Phase, Reason, View
-from talm.cli.render import ClusterLine, Screen, compact_json
+from talm.api.words import FINAL_PHASES, MANUAL_NAMESPACE, ConditionType, Phase, Reason
+from talm.cli.render import ClusterLine, Screen, readable
 from talm.core.precache import BEFORE_SETUP
-from talm.errors import NotFound, SetupError
+from talm.errors import SetupError
 from talm.sim import demohub, waiting
 from talm.sim.breakage import Break, Moment
 from talm.sim.cguwatch import CguWatch, Change
 from talm.sim.demoworld import WIDE_BYTES_PER_S, DemoWorld
 from talm.sim.expectations import CGU_FILE, RUN, Manual, Record, Verdict, judge
-from talm.sim.kubectl import Printed, run_kubectl
+from talm.sim.kubectl import run_kubectl
 
 PATIENCE_S: Final = 150.0
 """What takes seconds is waited for so long: other people may be using the machine."""
@@ -111,7 +110,7 @@ class Walk:
         await self._follow("Waiting until every cluster is done", ended)
         await self._break(Moment.CACHED)
         self.record.facts |= self._watch.facts()
-        self.record.facts["updatedWhileDisabled"] |= await self._any_updated()
+        self.record.facts["updatedWhileDisabled"] |= await demohub.any_updated(self._world.client)
         self.record.facts["layouts"] = {
             name: spoke.stored_digest(self._world.image)
             for name, spoke in self._world.spokes.items()
@@ -149,7 +148,7 @@ class Walk:
             plane.kubectl, command.arguments(), directory=self._world.directory
         )
         self.record.outputs[look] = printed.output
-        self._screen.output(_readable(printed))
+        self._screen.output(readable(printed.output) + printed.errors)
         self._check(look)
 
     def _check(self, look: str) -> None:
@@ -203,29 +202,11 @@ class Walk:
         pods = await self._world.spokes[cluster].client.list(kinds.POD, MANUAL_NAMESPACE)
         return any(pod["status"].get("phase") != "Pending" for pod in pods)
 
-    async def _any_updated(self) -> bool:
-        """Whether the policy has been enforced on some cluster."""
-        try:
-            found = await demohub.compliance(self._world.client)
-        except NotFound:
-            return False
-        return "Compliant" in found.values()
-
     async def _leftovers(self) -> list[str]:
-        """What is still there of what was planted."""
-        left = []
-        cluster = self._littered
-        try:
-            await self._world.spokes[cluster].client.get(
-                kinds.CONFIG_MAP, demohub.LEFTOVER, MANUAL_NAMESPACE
-            )
-            left.append(f"ConfigMap {demohub.LEFTOVER} on {cluster}")
-        except NotFound:
-            pass
-        views = await self._world.client.list(kinds.VIEW, cluster)
-        if any(view["metadata"]["uid"] == self._planted for view in views):
-            left.append(f"view {cluster}/{View.JOB}")
-        return left
+        spoke = self._world.spokes[self._littered].client
+        return await demohub.leftovers(
+            self._world.client, spoke, self._littered, view_uid=self._planted
+        )
 
     def _lines(self) -> list[ClusterLine]:
         """The clusters as they are now."""
@@ -269,15 +250,3 @@ def _path(cluster: str, seen: Sequence[Change]) -> str:
     words = [seen[0].stored]
     words += [f"{c.stored} +{(c.at - seen[0].at).total_seconds():.1f} s" for c in seen[1:]]
     return f"{cluster}: {', '.join(words)}"
-
-
-def _readable(printed: Printed) -> str:
-    """The output as a terminal shows it; JSON, which comes as one line, with line breaks."""
-    text = printed.output
-    if text.startswith("{"):
-        try:
-            value: Any = json.loads(text)
-        except ValueError:
-            return text
-        text = compact_json(value)
-    return text + printed.errors

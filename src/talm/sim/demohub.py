@@ -4,12 +4,14 @@ the policy with the release, where it applies, and what a broken-off update has 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Final
 
 from talm.api import kinds
 from talm.api.kinds import Kind
 from talm.api.words import CLUSTER_NAME_LABEL, MANUAL_NAMESPACE, OVERRIDES_CONFIG_MAP, View
+from talm.errors import NotFound
 from talm.kube.client import Client
 from talm.sim.graph import Release
 
@@ -114,6 +116,13 @@ async def compliance(client: Client) -> dict[str, str]:
     return {entry["clustername"]: entry.get("compliant", "") for entry in entries}
 
 
+async def any_updated(client: Client) -> bool:
+    """Whether the policy has been enforced on some cluster."""
+    with contextlib.suppress(NotFound):
+        return "Compliant" in (await compliance(client)).values()
+    return False
+
+
 async def leave_behind(hub: Client, spoke: Client, cluster: str) -> str:
     """Leave what an update that was broken off leaves: a namespace there, a view here.
 
@@ -126,3 +135,15 @@ async def leave_behind(hub: Client, spoke: Client, cluster: str) -> str:
     view = {"metadata": {"name": View.JOB, "namespace": cluster}, "spec": {"scope": scope}}
     made = await hub.create(kinds.VIEW, view)
     return str(made["metadata"]["uid"])
+
+
+async def leftovers(hub: Client, spoke: Client, cluster: str, *, view_uid: str) -> list[str]:
+    """What is still there of what `leave_behind` left."""
+    left = []
+    with contextlib.suppress(NotFound):
+        await spoke.get(kinds.CONFIG_MAP, LEFTOVER, MANUAL_NAMESPACE)
+        left.append(f"ConfigMap {LEFTOVER} on {cluster}")
+    views = await hub.list(kinds.VIEW, cluster)
+    if any(view["metadata"]["uid"] == view_uid for view in views):
+        left.append(f"view {cluster}/{View.JOB}")
+    return left

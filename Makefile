@@ -7,6 +7,7 @@
 #   make e2e         the long tests and those with the real agents
 #   make bench       measures the hub with 50, 200 and 1,000 simulated clusters
 #   make crds        writes deploy/crds from the API structs
+#   make docs        writes the pages of docs/ that are made from the code
 #   make clean       removes what make wrote into this directory
 
 SHELL := /bin/bash
@@ -20,9 +21,9 @@ HUB := run/hub
 PYTEST :=
 
 # Targets that fail when a generated file is out of date; a new one goes here and below.
-GENERATED_CHECKS := check-crds
+GENERATED_CHECKS := check-crds check-docs
 
-.PHONY: demo test check hub hub-stop e2e bench bench-short crds $(GENERATED_CHECKS) clean env controlplane agents
+.PHONY: demo test check hub hub-stop e2e bench bench-short crds docs $(GENERATED_CHECKS) clean env controlplane agents
 
 demo: controlplane
 	.venv/bin/talm demo
@@ -59,6 +60,12 @@ crds: env
 
 check-crds: env
 	$(RUN) -m talm.api.crd --check
+
+docs: env
+	$(RUN) docs/generate.py
+
+check-docs: env
+	$(RUN) docs/generate.py --check
 
 clean:
 	@if [ -d $(HUB) ] && [ -x $(RUN) ]; then $(RUN) -m talm.sim.standing stop $(HUB); fi

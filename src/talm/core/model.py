@@ -54,39 +54,40 @@ class Cluster:
 class Fact(enum.Enum):
     """What one look at a cluster can tell; a transport maps its own objects to these.
 
-    "Our" means of the run that asks.  Facts are about the spoke *as far as the hub has been told*.
+    "Ours" means of the run that asks.  Facts are about the spoke *as far as the hub has been told*.
+    A member's value is its meaning.
     """
 
-    UNASKED = enum.auto()  # nothing on the hub asks about this cluster
-    UNANSWERED = enum.auto()  # asked; no usable answer yet
-    STALE = enum.auto()  # answered, but before something that must have changed the answer
-    LEFTOVERS = enum.auto()  # the namespace is there and its deletion is under way
-    LEFTOVERS_KEPT = enum.auto()  # the namespace is there and its deletion failed or got lost
-    CLEAN = enum.auto()  # the namespace is gone; nothing has been set up
-    SETTING_UP = enum.auto()  # prerequisites or Job asked for, not yet seen
-    SETUP_LOST = enum.auto()  # something asked for failed or got lost; due for another try
-    JOB_UNASKED = enum.auto()  # set up, and nothing on the hub asks about the Job
-    JOB_MISSING = enum.auto()  # prerequisites are there, the Job is not and nobody creates it
-    JOB_PENDING = enum.auto()  # the Job is there, neither active nor ended
-    JOB_ACTIVE = enum.auto()
-    JOB_SUCCEEDED = enum.auto()
-    JOB_DEADLINE = enum.auto()
-    JOB_FAILED = enum.auto()
-    JOB_OTHER = enum.auto()  # the Job is of another run
+    UNASKED = "nothing on the hub asks about this cluster"
+    UNANSWERED = "asked; no usable answer yet"
+    STALE = "answered, but before something that must have changed the answer"
+    LEFTOVERS = "the namespace is there and its deletion is under way"
+    LEFTOVERS_KEPT = "the namespace is there and its deletion failed or got lost"
+    CLEAN = "the namespace is gone; nothing has been set up"
+    SETTING_UP = "prerequisites or Job asked for, not yet seen"
+    SETUP_LOST = "something asked for failed or got lost; due for another try"
+    JOB_UNASKED = "set up, and nothing on the hub asks about the Job"
+    JOB_MISSING = "prerequisites are there, the Job is not and nobody creates it"
+    JOB_PENDING = "the Job is there, neither active nor ended"
+    JOB_ACTIVE = "the Job is active"
+    JOB_SUCCEEDED = "the Job succeeded"
+    JOB_DEADLINE = "the Job exceeded its deadline"
+    JOB_FAILED = "the Job failed"
+    JOB_OTHER = "the Job is of another run"
 
 
 class Effect(enum.Enum):
-    """What a transport is asked to do on one cluster; each is idempotent."""
+    """What a transport is asked to do on one cluster, each idempotent; a member's value is its meaning."""
 
-    CLEAN_UP = enum.auto()  # drop the hub objects of earlier runs, delete the namespace, ask for it
-    ASK = enum.auto()  # renew the questions whose answer is stale
-    REMOVE_AGAIN = enum.auto()  # repeat a deletion that failed or got lost
-    PREPARE = enum.auto()  # create what the Job needs (and the Job, where the profile says so)
-    ASK_JOB = enum.auto()  # ask about the Job
-    START_JOB = enum.auto()  # create the Job
-    DROP_SETUP = enum.auto()  # drop the questions that only the setup needed
-    REMOVE = enum.auto()  # drop everything of ours: questions here, namespace there
-    WITHDRAW = enum.auto()  # take back what has not been carried out yet: no late start
+    CLEAN_UP = "drop the hub objects of earlier runs, delete the namespace, ask for it"
+    ASK = "renew the questions whose answer is stale"
+    REMOVE_AGAIN = "repeat a deletion that failed or got lost"
+    PREPARE = "create what the Job needs (and the Job, where the profile says so)"
+    ASK_JOB = "ask about the Job"
+    START_JOB = "create the Job"
+    DROP_SETUP = "drop the questions that only the setup needed"
+    REMOVE = "drop everything of ours: questions here, namespace there"
+    WITHDRAW = "take back what has not been carried out yet: no late start"
 
 
 @dataclass(frozen=True, slots=True)

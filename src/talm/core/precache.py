@@ -207,7 +207,7 @@ def to_mermaid() -> str:
 
 
 def to_markdown() -> str:
-    """The whole of `docs/states.md`: diagram, a table per state, the deadlines."""
+    """The whole of `docs/states.md`: diagram, deadlines, a table per state, what the words mean."""
     parts = [
         "# States of a cluster",
         "Drawn from `src/talm/core/precache.py` by `make docs`; do not edit.",
@@ -219,8 +219,19 @@ def to_markdown() -> str:
     ]
     for phase, rules in STEPS.items():
         rows = ["| seen | goes to | asks for | waits for |", "|---|---|---|---|"]
-        for fact, step in sorted(rules.items(), key=lambda item: item[0].value):
-            asks = ", ".join(effect.name for effect in step.effects)
-            rows.append(f"| {fact.name} | {step.goto} | {asks} | {step.waits_for} |")
-        parts += [f"## {phase}", "\n".join(rows)]
+        parts += [f"## {phase}", "\n".join(rows + _rows(rules))]
+    for title, words in (("What is seen", Fact), ("What is asked for", Effect)):
+        rows = [f"| {word.name} | {word.value} |" for word in words]
+        parts += [f"## {title}", "\n".join(["| word | meaning |", "|---|---|", *rows])]
     return "\n\n".join(parts) + "\n"
+
+
+def _rows(rules: Mapping[Fact, Step]) -> list[str]:
+    """One row per fact, in their order; a single one where all facts have the same step."""
+    seen = {fact.name: rules[fact] for fact in Fact if fact in rules}
+    if len(seen) == len(Fact) and len(set(seen.values())) == 1:
+        seen = {"anything": next(iter(seen.values()))}
+    return [
+        f"| {name} | {step.goto} | {', '.join(e.name for e in step.effects)} | {step.waits_for} |"
+        for name, step in seen.items()
+    ]

@@ -62,7 +62,7 @@ class FakeHub:
 
     # what happens on it
 
-    def put(self, kind: Kind, name: str, namespace: str = "", **fields: Any) -> Json:
+    def put(self, kind: Kind, name: str, namespace: str = "", /, **fields: Any) -> Json:
         """Create or replace an object; `metadata` adds to what it has."""
         meta = {"name": name} | ({"namespace": namespace} if namespace else {})
         meta |= fields.pop("metadata", {})

@@ -116,10 +116,12 @@ async def remove(desk: Desk) -> None:
     """Drop everything of ours: questions and open requests here, namespace and binding there.
 
     The Job's view goes last, and a success is written on the deletion: whoever dies before the end
-    of the run is stored finds one or the other, and starts no second Job.
+    of the run is stored finds one or the other, and starts no second Job.  After a success creations
+    that are done are left to the hub's collector; else only the deletions stay, as in the existing
+    operator.
     """
     succeeded = judge(desk, desk.office.profile, desk.order).fact is Fact.JOB_SUCCEEDED
-    await _withdraw_creations(desk)
+    await _withdraw_creations(desk, done=not succeeded)
     await _request_deletion(desk, desk.order.run if succeeded else "")
     await _drop_views(desk)
 
@@ -145,10 +147,11 @@ EFFECTS: Final[Mapping[Effect, Callable[[Desk], Awaitable[None]]]] = MappingProx
 )
 
 
-async def _withdraw_creations(desk: Desk) -> None:
+async def _withdraw_creations(desk: Desk, *, done: bool = False) -> None:
+    """Take creations back: those that may be carried out yet, and with `done` all."""
     for action in CREATES:
         deed = desk.action(action)
-        if deed.may_run or not deed.present:  # the latter: gone, or of another run
+        if done or deed.may_run or not deed.present:  # the latter: gone, or of another run
             await desk.drop_action(action)
 
 

@@ -1,0 +1,86 @@
+"""A CGU is deleted in mid-run: what it began is taken away, and it waits for nobody."""
+
+from __future__ import annotations
+
+import pytest
+
+from talm.api import kinds
+from talm.api.words import Action, Phase
+from talm.errors import NotFound
+from talm.sim.policyagent import PolicyPlan
+
+from .conftest import SetScene
+from .scene import Scene, jobs
+from .world import until
+
+pytestmark = pytest.mark.integration
+
+DELETES = (Action.CRB_DELETE, Action.NS_DELETE)
+
+
+async def delete(scene: Scene, name: str) -> None:
+    """Delete a CGU and wait until it is gone."""
+    await scene.client.delete(kinds.CGU, name, scene.namespace)
+
+    async def gone() -> bool:
+        try:
+            await scene.client.get(kinds.CGU, name, scene.namespace)
+        except NotFound:
+            return True
+        return False
+
+    await until(gone, f"{name} is gone")
+
+
+async def test_a_cgu_deleted_in_mid_run_leaves_nothing(scenes: SetScene) -> None:
+    async with scenes(4, scenario=jobs(60.0)) as scene, scene.operator():
+        await scene.create("up")
+        await scene.reach("up", Phase.ACTIVE, scene.names[:2])
+        await delete(scene, "up")
+        await scene.is_clean()
+
+
+async def test_a_cgu_deleted_while_it_updates_takes_its_placements_along(scenes: SetScene) -> None:
+    async with (
+        scenes(2, policies=lambda _c, _p: PolicyPlan(remediation_s=None)) as scene,
+        scene.operator(),
+    ):
+        await scene.create("up", enable=True)
+        await scene.says("up", "Progressing", "True", "InProgress")
+        assert len(await scene.placements()) == 2
+        await delete(scene, "up")
+        await scene.is_clean()
+
+
+async def test_the_finalizer_waits_for_no_cluster_and_the_deletes_stay_for_the_one_that_is_away(
+    scenes: SetScene,
+) -> None:
+    async with scenes(2, scenario=jobs(60.0)) as scene, scene.operator():
+        away, other = scene.names
+        await scene.create("up")
+        await scene.reach("up", Phase.ACTIVE)
+        scene.fleet[away].link.down()
+        await delete(scene, "up")
+        pending = await scene.client.list(kinds.ACTION, away)
+        assert sorted(action["metadata"]["name"] for action in pending) == sorted(DELETES)
+        assert not any("status" in action for action in pending)
+
+        async def only_those() -> bool:
+            return await scene.on_hub() == [f"{away}/{name}" for name in sorted(DELETES)]
+
+        await until(only_those, "the other cluster's deletes are carried out and collected")
+        assert scene.fleet.leftovers().keys() == {away}
+        scene.fleet[away].link.up()
+        await scene.is_clean()
+        scene.each_job_ran_once()
+
+
+async def test_a_cgu_that_is_deleted_and_made_anew_runs_anew(scenes: SetScene) -> None:
+    async with scenes(2, scenario=jobs(1.0)) as scene, scene.operator():
+        await scene.create("up")
+        await scene.reach("up", Phase.ACTIVE)
+        await delete(scene, "up")
+        await scene.create("up", enable=True)
+        await scene.completes("up")
+        await scene.is_clean()
+        assert scene.job_runs() == dict.fromkeys(scene.names, 2)

@@ -30,7 +30,8 @@ WORKING = '"event": "working"'
 class Operator:
     """One operator: `async with Operator(...)` starts it and waits until it is at work.
 
-    `user` is who it is to the API server; `settings` are those of hub/settings.py.
+    `user` is who it is to the API server; `at_work` False: it is not waited for; `settings` are those
+    of hub/settings.py.
     """
 
     def __init__(
@@ -40,9 +41,11 @@ class Operator:
         *,
         name: str = "operator",
         user: str = deployment.USER,
+        at_work: bool = True,
         **settings: Any,
     ) -> None:
         self.name = name
+        self._at_work = at_work
         self.log = directory / f"{name}.log"
         given = {
             "kubeconfig": str(hub.kubeconfig_for(user)),
@@ -57,7 +60,8 @@ class Operator:
     async def __aenter__(self) -> Self:
         self.start()
         try:
-            await self.works()
+            if self._at_work:
+                await self.works()
         except BaseException:
             await self.__aexit__()
             raise
@@ -65,7 +69,8 @@ class Operator:
 
     async def __aexit__(self, *_: object) -> None:
         self.signal(signal.SIGCONT)
-        self.kill()
+        # Politely: the next one would wait for the Lease of a killed one.
+        await self._child.stop()
         self.show()
 
     @property

@@ -25,7 +25,7 @@ from talm.sim.clusters import ClusterFacts
 from talm.sim.controlplane import ControlPlane
 from talm.sim.fleet import Fleet, FleetSettings
 from talm.sim.policyagent import PolicyPlan
-from talm.sim.spokejobs import JobPlan, Outcome, SpokeTimes
+from talm.sim.spokejobs import JobPlan, Outcome, Scenario, SpokeTimes
 
 from . import world
 from .operator import Operator
@@ -38,13 +38,21 @@ QUICK = SpokeTimes(
 LONG_S = 100.0
 
 
-def jobs(seconds: float, outcomes: Mapping[str, Outcome] | None = None) -> Any:
-    """A scenario: every Job takes so long; ends by cluster, else well."""
-    found = outcomes or {}
+def jobs(
+    seconds: float,
+    *,
+    lasting: Mapping[str, float] | None = None,
+    ending: Mapping[str, Outcome] | None = None,
+) -> Scenario:
+    """A scenario: every Job takes so long and succeeds, but those of clusters with such a suffix."""
+    long, ends = lasting or {}, ending or {}
 
     def plan(cluster: str, _job: Mapping[str, Any]) -> JobPlan:
+        suffix = cluster.rpartition("-")[2]
         return JobPlan(
-            duration_s=seconds, outcome=found.get(cluster, Outcome.SUCCEEDS), steps=2
+            duration_s=long.get(suffix, seconds),
+            outcome=ends.get(suffix, Outcome.SUCCEEDS),
+            steps=2,
         )
 
     return plan
@@ -103,7 +111,7 @@ class Scene:
         """Wait until all the clusters (None: the scene's) are in that state."""
         wanted = dict.fromkeys(self.names if clusters is None else clusters, phase.value)
 
-        async def there() -> tuple[bool, dict[str, str]]:
+        async def there() -> _Verdict:
             found = await self.phases(name)
             return _Verdict(wanted.items() <= found.items(), found)
 
@@ -114,19 +122,28 @@ class Scene:
     ) -> str:
         """Wait for a condition; its message."""
 
-        async def there() -> Any:
+        async def there() -> _Verdict:
             found = world.conditions(await self.status(name))
             return _Verdict(found.get(kind, ("", "", ""))[:2] == (status, reason), found)
 
         await until(there, f"{name}: {kind} is {status} {reason}", seconds=seconds)
         return world.conditions(await self.status(name))[kind][2]
 
+    async def holds(self, name: str, *wanted: tuple[str, str, str, str]) -> None:
+        """Wait until the conditions (type, status, reason, message) are so, all of them."""
+
+        async def so() -> _Verdict:
+            found = world.conditions(await self.status(name))
+            return _Verdict(all(found.get(w[0]) == w[1:] for w in wanted), found)
+
+        await until(so, f"{name}: {[w[0] for w in wanted]}", seconds=LONG_S)
+
     async def completes(self, name: str, *, seconds: float = LONG_S) -> None:
         """Wait until the CGU has ended well."""
         await self.says(name, "Ready", "True", "UpgradeCompleted", seconds=seconds)
 
     async def on_hub(self, clusters: Sequence[str] | None = None) -> list[str]:
-        """Views and actions in the clusters' namespaces, placements and bindings of CGUs."""
+        """Views and actions in the namespaces of the clusters (None: all)."""
         where = set(self.names if clusters is None else clusters)
         found = []
         for kind in (kinds.VIEW, kinds.ACTION):
@@ -134,18 +151,24 @@ class Scene:
                 meta = body["metadata"]
                 if meta["namespace"] in where:
                     found.append(f"{meta['namespace']}/{meta['name']}")
-        for kind in (kinds.PLACEMENT, kinds.PLACEMENT_BINDING):
-            for body in await self.client.list(kind, self.namespace):
-                if CGU_LABEL in (body["metadata"].get("labels") or {}):
-                    found.append(f"{kind.kind} {body['metadata']['name']}")
         return sorted(found)
 
-    async def is_clean(self, *, seconds: float = LONG_S) -> None:
-        """Wait until nothing is left on hub and spokes."""
+    async def placements(self) -> list[str]:
+        """Placements and bindings of CGUs."""
+        return [
+            f"{kind.kind} {body['metadata']['name']}"
+            for kind in (kinds.PLACEMENT, kinds.PLACEMENT_BINDING)
+            for body in await self.client.list(kind, self.namespace)
+            if CGU_LABEL in (body["metadata"].get("labels") or {})
+        ]
 
-        async def clean() -> Any:
-            left = {"hub": await self.on_hub(), "spokes": self.fleet.leftovers()}
-            return _Verdict(not left["hub"] and not left["spokes"], left)
+    async def is_clean(self, *, placements: bool = False, seconds: float = LONG_S) -> None:
+        """Wait until nothing is left on hub and spokes, but `placements` while a CGU is not over."""
+
+        async def clean() -> _Verdict:
+            left = [*await self.on_hub(), *([] if placements else await self.placements())]
+            on_spokes = self.fleet.leftovers()
+            return _Verdict(not left and not on_spokes, (left, on_spokes))
 
         await until(clean, "nothing is left on hub and spokes", seconds=seconds)
 

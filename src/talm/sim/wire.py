@@ -110,7 +110,18 @@ class Action(Wire, frozen=True, kw_only=True):
 def status_body(
     kind: Kind, meta: ObjectMeta, conditions: Conditions, result: object
 ) -> dict[str, Any]:
-    """The body of `PUT .../status`: guarded by uid and resourceVersion, as an agent's is."""
+    """The body of `PUT .../status`: guarded by uid and resourceVersion, as an agent's is.
+
+    Labels, annotations and the like go along, as an agent sends them: the API server takes none
+    of them from here, but what lacks them gives up their fields in `managedFields`, which is a
+    change of the object and an event more.
+    """
+    kept = {
+        "labels": meta.labels,
+        "annotations": meta.annotations,
+        "finalizers": meta.finalizers,
+        "ownerReferences": meta.owner_references,
+    }
     return {
         "apiVersion": kind.api_version,
         "kind": kind.kind,
@@ -119,6 +130,7 @@ def status_body(
             "namespace": meta.namespace,
             "uid": meta.uid,
             "resourceVersion": meta.resource_version,
+            **{key: value for key, value in kept.items() if value},
         },
         "status": {"conditions": [c.body() for c in conditions], "result": result},
     }

@@ -210,7 +210,7 @@ def test_an_end_whose_farewell_failed_somewhere_is_not_stored_and_tried_again() 
 
 def test_succeeded_that_others_wrote_ends_the_cgu_and_nothing_else_is_recomputed() -> None:
     ended = changed(
-        status({"cnfdb1": P.ACTIVE}),
+        status({"cnfdb1": P.ACTIVE}, waits={"cnfdb1": Wait(since=NOW)}),
         conditions=(condition("Succeeded", "True", "BecauseISaySo"),),
         clusters=(ClusterState(name="cnfdb1", state="timedout"),),
         status=UpgradeStatus(started_at=NOW, current_batch=1),
@@ -222,6 +222,8 @@ def test_succeeded_that_others_wrote_ends_the_cgu_and_nothing_else_is_recomputed
     assert after.status.clusters == ended.clusters
     assert after.status.status == UpgradeStatus(started_at=NOW, completed_at=later(minutes=5))
     assert after.status.placements is None
+    assert after.status.precaching is not None
+    assert after.status.precaching.waits is None
     assert [e.reason for e in after.events] == ["CguSuccess"]
     again = replace(seen, cgu=changed(seen.cgu, status=after.status), now=later(minutes=9))
     assert one_pass(again).status is after.status

@@ -182,6 +182,8 @@ def test_whatever_its_user_changes_a_cgu_ends_or_waits_and_when_deleted_goes(
     chronicle = Chronicle(world)
     plan = data.draw(plans(names))
     take_part(world, "u", Plan(plan.applied, plan.clusters, None, plan.batch, plan.timeout))
+    if data.draw(st.booleans(), label="another CGU"):
+        take_part(world, "v", data.draw(plans(names)))
     for at, change in edits:
         if deleted is None or at < deleted:
             world.at(at, functools.partial(world.edit, "u", **change))
@@ -192,8 +194,8 @@ def test_whatever_its_user_changes_a_cgu_ends_or_waits_and_when_deleted_goes(
     assert ("u" in world.cgus) is (deleted is None)
     if deleted is not None:
         for spoke in world.spokes.values():
-            assert spoke.asked_by == ""
-            assert {order.kind for order in spoke.orders} <= {"delete"}
+            assert spoke.asked_by != world.runs["u"]
+            assert {o.kind for o in spoke.orders if o.run == world.runs["u"]} <= {"delete"}
 
 
 def test_a_success_that_was_not_stored_is_found_again_and_no_second_job_is_started() -> None:

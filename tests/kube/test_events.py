@@ -13,7 +13,7 @@ from aiohttp import web
 from talm.api.kinds import CGU, EVENT, MANAGED_CLUSTER
 from talm.errors import LeadershipLost
 from talm.kube.client import Client
-from talm.kube.events import EventLimits, EventRecorder, Regarding
+from talm.kube.events import ANNOTATION_BYTES, EventLimits, EventRecorder, Regarding
 from tests.kube.apiserver import ApiServer, refuse
 from tests.kube.waiting import PATIENCE_S, until_true
 
@@ -92,6 +92,51 @@ async def test_events_of_cluster_scoped_objects_live_in_default(
     recorder.record(Regarding(MANAGED_CLUSTER, "cnfdb1"), "Silent", "gone", action="Wait")
     await recorder.flush()
     assert events(api)[0]["metadata"]["namespace"] == "default"
+
+
+async def test_annotations_and_a_related_object_are_told_and_tell_events_apart(
+    api: ApiServer, client: Client, clock: Clock
+) -> None:
+    recorder = recorder_of(client, clock)
+    c1 = Regarding(MANAGED_CLUSTER, "c1")
+
+    def record(related: Regarding | None = None, **annotations: str) -> None:
+        recorder.record(
+            UPDATE, "Done", "done", action="Update", annotations=annotations, related=related
+        )
+
+    record()
+    record(a="1", b="2")
+    record(b="2", a="1")
+    record(a="1", b="3")
+    record(c1, a="1", b="2")
+    await recorder.flush()
+    told = sorted(
+        (
+            sorted(event["metadata"].get("annotations", {}).items()),
+            event.get("related", {}).get("name", ""),
+            event.get("series", {}).get("count", 1),
+        )
+        for event in events(api)
+    )
+    assert told == [
+        ([], "", 1),
+        ([("a", "1"), ("b", "2")], "", 2),
+        ([("a", "1"), ("b", "2")], "c1", 1),
+        ([("a", "1"), ("b", "3")], "", 1),
+    ]
+
+
+async def test_annotations_that_are_too_large_together_are_left_out_and_it_is_said(
+    api: ApiServer, client: Client, clock: Clock
+) -> None:
+    recorder = recorder_of(client, clock)
+    details = {"long": "c" * ANNOTATION_BYTES, "short": "1", "half": "ü" * (ANNOTATION_BYTES // 4)}
+    recorder.record(UPDATE, "Done", "done", action="Update", annotations=details)
+    await recorder.flush()
+    (event,) = events(api)
+    del details["long"]
+    assert event["metadata"]["annotations"] == details | {"cgu.openshift.io/truncated": "true"}
 
 
 async def test_a_repetition_counts_up_in_one_event_and_is_written_now_and_then(

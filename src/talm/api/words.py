@@ -126,6 +126,10 @@ ATTEMPT_ANNOTATION: Final = "talm.ran.openshift.io/attempt"
 # Ours, on the deletion that ends a run: the run whose Job had succeeded when it was requested.
 SUCCEEDED_ANNOTATION: Final = "talm.ran.openshift.io/succeeded"
 
+# On Kubernetes Events, as the existing operator writes them.
+EVENT_TYPE_ANNOTATION: Final = "cgu.openshift.io/event-type"  # global, batch or cluster
+EVENT_TRUNCATED_ANNOTATION: Final = "cgu.openshift.io/truncated"
+
 ROOT_POLICY_LABEL: Final = "policy.open-cluster-management.io/root-policy"
 CLUSTER_NAME_LABEL: Final = "name"
 

@@ -3,9 +3,9 @@
     record ─► pending (bounded; the same again only counts up) ─► sender ─► create | patch series
 
 Decided here: what is one event and what is a repetition of it, how much may wait, what is dropped.
-Regarding, type, reason, action and note alike within `window_s` are one Event whose series counts
-up; the series is written at most every `series_s`.  Only the newest matter to a reader: when too
-many wait, the oldest is dropped and counted.
+Regarding, type, reason, action, note, annotations and related object alike within `window_s` are one
+Event whose series counts up; the series is written at most every `series_s`.  Only the newest matter
+to a reader: when too many wait, the oldest is dropped and counted.
 Not here: which events there are (the decisions say so).
 """
 
@@ -24,11 +24,13 @@ from typing import Any, Final, Literal, NoReturn
 import structlog
 
 from talm.api.kinds import EVENT, Kind
+from talm.api.words import EVENT_TRUNCATED_ANNOTATION
 from talm.errors import ApiError, CredentialError, NotFound, TooBusy, Unreachable
 from talm.kube.backoff import Backoff
 from talm.kube.client import Client
 
 NOTE_BYTES: Final = 1024  # the API server refuses longer ones
+ANNOTATION_BYTES: Final = 256 * 1024  # names and values together; the API server refuses more
 _NAME_CHARS: Final = 253  # of any object; an Event's name is its object's and 17 more
 _KNOWN_SERIES: Final = 4096
 
@@ -65,6 +67,8 @@ class _Said:
     reason: str
     action: str
     note: str
+    annotations: tuple[tuple[str, str], ...]  # sorted
+    related: Regarding | None
 
 
 @dataclasses.dataclass(slots=True)
@@ -120,7 +124,7 @@ class EventRecorder:
         """How many different events wait to be sent."""
         return len(self._pending)
 
-    def record(
+    def record(  # noqa: PLR0913 - the fields of an Event, most of them by name
         self,
         regarding: Regarding,
         reason: str,
@@ -128,13 +132,18 @@ class EventRecorder:
         *,
         action: str,
         type: Literal["Normal", "Warning"] = "Normal",
+        annotations: Mapping[str, str] | None = None,
+        related: Regarding | None = None,
     ) -> None:
         """Report something; returns at once and never fails.
 
         `reason` (why, CamelCase) and `action` (what was done about it) have at most 128
-        characters; a `note` of more than 1,024 bytes is cut.
+        characters; a `note` of more than 1,024 bytes is cut.  `annotations` are machine-readable
+        details; when they are too large together, the longest are left out and
+        `EVENT_TRUNCATED_ANNOTATION` says so.
         """
-        said = _Said(regarding, type, reason[:128], action[:128], _cut(note))
+        details = _fitting(annotations or {})
+        said = _Said(regarding, type, reason[:128], action[:128], _cut(note), details, related)
         now = dt.datetime.now(dt.UTC)
         waiting = self._pending.get(said)
         if waiting is not None:
@@ -233,7 +242,7 @@ class EventRecorder:
     async def _create(self, said: _Said, pending: _Pending) -> str:
         name = f"{said.regarding.name[: _NAME_CHARS - 17]}.{secrets.token_hex(8)}"
         body: dict[str, Any] = {
-            "metadata": {"name": name, "namespace": _namespace(said)},
+            "metadata": _metadata(said, name),
             "eventTime": _micro_time(pending.first),
             "regarding": said.regarding.as_reference(),
             "type": said.type,
@@ -242,6 +251,8 @@ class EventRecorder:
             "note": said.note,
             **self._origin,
         }
+        if said.related is not None:
+            body["related"] = said.related.as_reference()
         if pending.times > 1:
             body["series"] = _series(pending.times, pending.last)
         await self._client.create(EVENT, body)
@@ -255,6 +266,26 @@ class EventRecorder:
 def _namespace(said: _Said) -> str:
     """Events of cluster-scoped objects live in `default`, as the API server demands."""
     return said.regarding.namespace or "default"
+
+
+def _metadata(said: _Said, name: str) -> dict[str, Any]:
+    meta: dict[str, Any] = {"name": name, "namespace": _namespace(said)}
+    if said.annotations:
+        meta["annotations"] = dict(said.annotations)
+    return meta
+
+
+def _fitting(annotations: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """As many annotations as the API server takes, the shortest first; sorted by name."""
+    size = len(EVENT_TRUNCATED_ANNOTATION) + len("true")
+    kept = {}
+    for name, value in sorted(annotations.items(), key=lambda item: len(item[1])):
+        size += len(name.encode()) + len(value.encode())
+        if size > ANNOTATION_BYTES:
+            kept[EVENT_TRUNCATED_ANNOTATION] = "true"
+            break
+        kept[name] = value
+    return tuple(sorted(kept.items()))
 
 
 def _series(count: int, last: dt.datetime) -> Mapping[str, Any]:

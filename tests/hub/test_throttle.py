@@ -92,7 +92,7 @@ async def test_a_waiter_that_is_cancelled_as_its_turn_comes_passes_the_place_on(
     work = Work(Throttle(1))
     await work.start(1, 2, 3)
     work.go[1].set_result(None)
-    while not work.tasks[1].done():
+    while not work.tasks[1].done():  # noqa: ASYNC110 - to the very moment
         await asyncio.sleep(0)
     work.tasks[2].cancel()  # the place is its own, but it has not run yet
     await work.turn()

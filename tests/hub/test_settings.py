@@ -1,0 +1,96 @@
+"""The table of settings: what makes sense, and what is said when something does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from talm.core.model import Vocabulary
+from talm.errors import SetupError
+from talm.hub.settings import POSITIVE, Settings, check, flag, to_markdown
+
+
+def settings(**more: Any) -> Settings:
+    return Settings(**{"workload_image": "workload:1"} | more)
+
+
+def test_the_defaults_need_a_workload_image_and_nothing_else() -> None:
+    assert check(settings()) == settings()
+    with pytest.raises(SetupError, match="workload-image is not set: there is no default image"):
+        check(Settings())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"transport": "pigeon"}, "transport is 'pigeon': it must be one of auto, viewaction"),
+        ({"conditions": "none"}, "conditions is 'none': it must be one of all, manual, current"),
+        ({"log_level": "loud"}, "log-level is 'loud': it must be one of debug, info"),
+        ({"lease_duration": 10.0}, "retry-period < renew-deadline < lease-duration must hold"),
+        ({"retry_period": 10.0}, "retry-period < renew-deadline < lease-duration must hold"),
+        ({"bind_address": "8080"}, "bind-address is '8080': it must be HOST:PORT"),
+        ({"bind_address": "localhost:"}, "bind-address is 'localhost:': it must be HOST:PORT"),
+        ({"bind_address": "localhost:http"}, "it must be HOST:PORT"),
+        ({"bind_address": "localhost:65536"}, "it must be HOST:PORT"),
+        ({"spoke_namespace": "kube-system"}, "spoke-namespace: the spoke namespace is 'kube-sy"),
+        ({"shutdown_grace": float("inf")}, "shutdown-grace is inf: it must be positive"),
+        ({"graph_timeout": float("nan")}, "graph-timeout is nan: it must be positive"),
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_refused_with_a_sentence(wrong: dict[str, Any], text: str) -> None:
+    with pytest.raises(SetupError) as refused:
+        check(settings(**wrong))
+    assert text in str(refused.value)
+
+
+@pytest.mark.parametrize("name", POSITIVE)
+def test_what_must_be_positive_is_not_zero(name: str) -> None:
+    with pytest.raises(SetupError, match=f"{flag(name)} is 0: it must be positive"):
+        check(settings(**{name: 0}))
+
+
+@pytest.mark.parametrize(
+    ("address", "bound"),
+    [
+        ("127.0.0.1:0", ("127.0.0.1", 0)),
+        ("[::]:8080", ("::", 8080)),
+        ("[::1]:8080", ("::1", 8080)),
+        ("localhost:65535", ("localhost", 65535)),
+        (":8080", ("0.0.0.0", 8080)),  # noqa: S104
+    ],
+)
+def test_addresses_are_read_as_in_gos_flags(address: str, bound: tuple[str, int]) -> None:
+    assert check(settings(bind_address=address)).bind == bound
+
+
+def test_the_rules_are_what_decides() -> None:
+    rules = settings(
+        conditions="manual",
+        setup_deadline=7,
+        unavailable_grace=3,
+        allowed_workload_images=" a:1, mirror/* ,",
+    ).rules
+    assert rules.vocabulary is Vocabulary.MANUAL
+    assert rules.setup_deadline == dt.timedelta(minutes=7)
+    assert rules.unavailable_grace == dt.timedelta(minutes=3)
+    assert rules.allowed_workload_images == ("a:1", "mirror/*")
+
+
+def test_every_setting_has_a_reason_and_numbers_have_units() -> None:
+    counts = {"workers", "concurrency"}
+    for field in dataclasses.fields(Settings):
+        assert field.metadata["why"].endswith((".", ")"))
+        if type(field.default) in (int, float) and field.name not in counts:
+            assert field.metadata["unit"] in ("seconds", "minutes")
+
+
+def test_the_page_has_a_row_for_each() -> None:
+    page = to_markdown()
+    assert "| `setup-deadline` | minutes | `30` | A cluster whose Job" in page
+    assert "| `workload-image` |  |  | Image of" in page
+    assert "One of `json`, `console`." in page
+    assert page.count("\n| `") == len(dataclasses.fields(Settings))

@@ -355,6 +355,17 @@ def test_conditions_that_others_wrote_stay() -> None:
     assert (after.conditions or ())[0] == own
 
 
+def test_a_cgu_whose_new_fields_an_older_crd_prunes_is_pre_cached_all_the_same() -> None:
+    seen = snapshot()
+    for fact in (F.UNASKED, F.UNASKED, F.CLEAN, F.JOB_ACTIVE, F.JOB_SUCCEEDED):
+        seen = stored(replace(seen, sights=dict.fromkeys(CNFDB, Sight(fact))))
+        block = seen.cgu.status.precaching
+        assert block is not None
+        pruned = changed(seen.cgu.status, precaching=changed(block, waits=None, failures=None))
+        seen = replace(seen, cgu=changed(seen.cgu, status=pruned), now=later(minutes=40))
+    assert phases(seen.cgu.status) == {"cnfdb1": "Succeeded", "cnfdb2": "Succeeded"}
+
+
 # --- nothing in vain ---
 
 

@@ -97,3 +97,12 @@ def test_another_run_sees_for_itself() -> None:
     spokes.shows = Sight(Fact.LEFTOVERS)
     other = Order("other", "cgu", "ns", PrecachingSpec(), 60, 2, "image")
     assert lookout.look("a", other, NOW).fact is Fact.LEFTOVERS
+
+
+def test_what_was_to_be_looked_at_again_in_a_while_is_nearer_at_the_next_pass() -> None:
+    spokes = Spokes()
+    spokes.shows = Sight(Fact.UNASKED, recheck=9 * SECOND)
+    lookout = Lookout(spokes)
+    assert lookout.look("a", ORDER, NOW).recheck == 9 * SECOND
+    assert lookout.look("a", ORDER, NOW + 7 * SECOND).recheck == 2 * SECOND
+    assert spokes.looks == 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from talm.core.model import Effect, Sight
@@ -24,6 +24,7 @@ class _Seen:
     sight: Sight
     # What of the order a look depends on; the specification is not part of it.
     asked: tuple[str, int, int]
+    at: dt.datetime
     until: dt.datetime
 
 
@@ -42,8 +43,11 @@ class Lookout:
         if seen is None or seen.asked != asked or now >= seen.until:
             sight = self._transport.look(cluster, order, now)
             good_for = GOOD_FOR if sight.recheck is None else min(GOOD_FOR, sight.recheck)
-            seen = self._seen[cluster] = _Seen(sight, asked, now + good_for)
-        return seen.sight
+            self._seen[cluster] = _Seen(sight, asked, now, now + good_for)
+            return sight
+        if seen.sight.recheck is None:
+            return seen.sight
+        return replace(seen.sight, recheck=seen.sight.recheck - (now - seen.at))
 
     async def carry_out(self, cluster: str, effects: tuple[Effect, ...], order: Order) -> None:
         """Carry the effects out; whatever became of them, the cluster is looked at anew."""

@@ -142,11 +142,13 @@ async def looking(scene: Scene) -> AsyncIterator[Seen]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+# Its views have no interval, and the agent's own is 30 s: a Job that is over at the first look is quick.
+@pytest.mark.parametrize("job_s", [0.0, pytest.param(5.0, marks=pytest.mark.long)])
 async def test_the_existing_operators_profile_uses_its_names_and_no_others(
-    scenes: SetScene,
+    scenes: SetScene, job_s: float
 ) -> None:
     async with (
-        scenes(3, scenario=jobs(1.0)) as scene,
+        scenes(3, scenario=jobs(job_s)) as scene,
         scene.operator(
             profile="existing", spoke_namespace=EXISTING_NAMESPACE, conditions="current"
         ),

@@ -130,6 +130,32 @@ async def test_agents_that_restart_offline_list_when_the_link_returns() -> None:
 
 
 @virtual
+async def test_restarted_agents_get_everything_in_an_order_of_its_own_each_time() -> None:
+    names = [f"action-{number}" for number in range(12)]
+    lists: list[list[str]] = []
+
+    class Agent:
+        def deliver(self, name: str, obj: Any | None) -> None:
+            raise AssertionError(name)
+
+        def relist(self, objects: Iterable[tuple[str, Any]]) -> None:
+            lists.append([name for name, _ in objects])
+
+    link = Link(listing=lambda _: [(name, None) for name in sorted(names)])
+    link.connect(Agent())
+    for _ in range(2):
+        link.list_again(restarted=True)
+    link.down()
+    link.list_again(restarted=True)
+    link.up()
+    link.list_again()
+    *restarted, listed = lists
+    assert listed == sorted(names)
+    assert all(sorted(one) == sorted(names) and one != sorted(names) for one in restarted)
+    assert len({tuple(one) for one in restarted}) == 3
+
+
+@virtual
 async def test_changes_are_told_once() -> None:
     link, _ = linked()
     told: list[LinkState] = []

@@ -100,7 +100,7 @@ class Agent(Generic[ObjectT]):
         self.queue.add(name)
 
     def relist(self, objects: Iterable[tuple[str, ObjectT]]) -> None:
-        """See links.Receiver.  Even unchanged objects are looked at, in the list's order."""
+        """See links.Receiver.  Even unchanged objects are looked at, in the order given."""
         gone = set(self.cache)
         self.cache.clear()
         for name, obj in objects:

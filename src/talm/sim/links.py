@@ -4,7 +4,8 @@
 
 While the link is down the hub's events wait.  When it comes up again they are delivered in
 their order, or, after an absence too long for the API server to resume the watch, the agents
-list again: everything, sorted by name.
+list again: everything, sorted by name.  A restarted agent gets everything in no order at all (its
+framework walks a Go map).
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Link:
         self._flying: collections.deque[tuple[int, str, Any | None]] = collections.deque()
         self._left_at = 0.0
         self._must_list = False
+        self._restarted = False
 
     def connect(self, receiver: Receiver) -> int:
         """Add a receiver; returns its number, by which events and lists are addressed."""
@@ -102,15 +104,20 @@ class Link:
             for event in waiting:
                 self._send(event)
 
-    def list_again(self) -> None:
+    def list_again(self, *, restarted: bool = False) -> None:
         """Every agent lists its objects anew, at once or as soon as the link is up."""
+        self._restarted |= restarted
         self._flying.clear()
         self._waiting.clear()
         self._must_list = self.state is LinkState.DOWN
         if self._must_list:
             return
         for number, receiver in enumerate(self._receivers):
-            receiver.relist(self._listing(number))
+            objects = self._listing(number)
+            if self._restarted:
+                self._random.shuffle(objects)
+            receiver.relist(objects)
+        self._restarted = False
 
     async def call(self, request: Callable[[], Awaitable[T]], *, loses: bool = False) -> T:
         """Send a request of an agent to the hub; raises Unreachable while the link is down.

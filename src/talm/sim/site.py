@@ -49,7 +49,7 @@ class Site:
         self.views.post.mapper.forget()
         for agent in self.agents:
             agent.crash()
-        self.link.list_again()
+        self.link.list_again(restarted=True)
 
     def stop(self) -> None:
         """End the agents, and the spoke if it lives here."""

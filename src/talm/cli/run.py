@@ -59,8 +59,8 @@ def run(config: Path | None, **flags: Any) -> None:
 
     Exits with 0 after SIGTERM, 2 when a setting or the hub is not as it must be, 3 when the Lease was
     lost, 4 without usable credentials, 5 when the API server did not answer at the start: whoever
-    started the operator (a kubelet) starts it again. Later outages are waited for. A second SIGTERM
-    does not wait for what is under way.
+    started the operator (a kubelet) starts it again. Later outages are waited for while the Lease
+    can be renewed. A second SIGTERM does not wait for what is under way.
     """
     settings = check(gather(flags, dict(os.environ), config))
     asyncio.run(_run(settings))

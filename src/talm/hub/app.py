@@ -79,8 +79,8 @@ class Operator:
         """Work until `stop`.
 
         Raises `SetupError` (this hub is not ready for us, the probes' address is taken), `ApiError` (the
-        API server fails at the start; once at work, that is waited for), `CredentialError`,
-        `LeadershipLost`, and `Bug`.
+        API server fails at the start; once at work, that is waited for while the Lease can be renewed),
+        `CredentialError`, `LeadershipLost`, and `Bug`.
         """
         kubeconfig = Path(self._settings.kubeconfig) if self._settings.kubeconfig else None
         async with contextlib.AsyncExitStack() as stack:

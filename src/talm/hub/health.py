@@ -17,6 +17,8 @@ from .store import Store
 
 # A watch gets a bookmark every minute; three missed ones and the relist that follows them.
 SILENT_S: Final = 300.0
+# A scrape that hangs must not hold up the end of the process.
+SHUTDOWN_S: Final = 1.0
 
 
 class HealthServer:
@@ -35,7 +37,7 @@ class HealthServer:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics_page)
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
         await runner.setup()
         self._runner = runner
         site = web.TCPSite(runner, host, port)

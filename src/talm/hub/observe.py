@@ -105,9 +105,9 @@ class Observer:
             return {}  # nothing is decided by them any more, and no update graph need be asked
         selected = frozenset(select(cgu.spec, self._store.clusters).clusters)
         self._routes.take_part(key, selected)
-        planned = {c for batch in cgu.status.remediation_plan or () for c in batch}
+        clusters = selected.union(*(cgu.status.remediation_plan or ()))
         names = cgu.spec.managed_policies or ()
-        return {n: self._store.root_policies(n, selected | planned) for n in names}
+        return {name: self._store.root_policies(name, clusters) for name in names}
 
     def _sights(self, cgu: ClusterGroupUpgrade, now: dt.datetime) -> dict[str, Sight]:
         """A look at each cluster that is under way; at the end also at those not started."""

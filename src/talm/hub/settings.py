@@ -104,8 +104,8 @@ class Settings:
         choices=("debug", "info", "warning", "error"),
     )  # fmt: skip
     shutdown_grace: float = setting(
-        20.0, "How long running passes may finish after SIGTERM; less than a pod's 30 s.",
-        unit="seconds",
+        15.0, "How long running passes may finish after SIGTERM. Events that wait and the Lease take up "
+        "to 10 s more, which together is less than a pod's 30 s.", unit="seconds",
     )  # fmt: skip
 
     @property
@@ -171,6 +171,25 @@ def flag(name: str) -> str:
     return name.replace("_", "-")
 
 
+EXIT_CODES: Final = """\
+## How the operator ends
+
+| exit code | why | what helps |
+|---|---|---|
+| 0 | SIGTERM or SIGINT: passes that run may finish, events are sent, the Lease is let go. A second signal \
+does not wait for the passes | |
+| 1 | something unexpected; the last lines say what | a bug report |
+| 2 | a setting, the hub (its CRDs; the existing operator at work) or the address is not as it must be | \
+what the sentence says |
+| 3 | the Lease was lost; another replica leads by then | nothing: a restarted one waits for its turn |
+| 4 | no usable credentials for the API server | what the sentence says |
+| 5 | the API server refused or did not answer at the start | nothing: a kubelet starts it again |
+
+Once at work, an outage of the API server is waited for; one that lasts longer than `renew-deadline` costs the
+Lease (3), and a replica that is started meanwhile finds nobody to talk to (5).
+"""
+
+
 def to_markdown() -> str:
     """The reference page of all settings."""
     rows = ["| setting | unit | default | why |", "|---|---|---|---|"]
@@ -186,5 +205,8 @@ def to_markdown() -> str:
         "# Settings of the operator\n\n"
         "Made from `src/talm/hub/settings.py` by `make docs`; do not edit.\n\n"
         "A flag `--NAME` beats the environment's `TALM_NAME` (upper case, underscores), which beats the "
-        "file named by `--config`, which beats the default.\n\n" + "\n".join(rows) + "\n"
+        "file named by `--config`, which beats the default.\n\n"
+        + "\n".join(rows)
+        + "\n\n"
+        + EXIT_CODES
     )

@@ -1,4 +1,4 @@
-"""The operator as a process: `talm run` under exactly the role of deploy/rbac, to be killed, frozen and stopped.
+"""The operator as a process: `talm run` under the very role of deploy/rbac, to be killed and frozen.
 
 Its log is printed when it is let go of: pytest shows that only for a test that fails.
 """
@@ -6,6 +6,7 @@ Its log is printed when it is let go of: pytest shows that only for a test that 
 from __future__ import annotations
 
 import asyncio
+import functools
 import signal
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,7 +23,7 @@ from talm.sim.processes import Child
 from .world import until
 
 WORKLOAD_IMAGE = "registry.example.io/talm/agent:1"
-SHOWN_LINES = 150
+SHOWN_LINES = 200
 EXIT_S = 60.0
 WORKING = '"event": "working"'
 
@@ -107,9 +108,8 @@ class Operator:
         async with asyncio.timeout(EXIT_S):
             while self._child.runs:  # noqa: ASYNC110 - a process has no event
                 await asyncio.sleep(0.05)
-        process = self._child._process
-        assert process is not None
-        return int(process.returncode)
+        assert self._child.exit_code is not None
+        return self._child.exit_code
 
     def show(self) -> None:
         """Print the end of its log."""
@@ -124,7 +124,7 @@ async def install(client: Client, users: Iterable[str] = ()) -> None:
     for user in users:
         await _bind(client, user)
     for user in (deployment.USER, *users):
-        await until(lambda user=user: _may_work(client, user), f"{user} has its role")
+        await until(functools.partial(_may_work, client, user), f"{user} has its role")
 
 
 async def _bind(client: Client, user: str) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import dataclasses
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -77,9 +77,7 @@ class Scene:
         """A journal of a CGU, to be entered before the CGU is made."""
         return Journal(self.client, self.namespace, name)
 
-    async def create(
-        self, name: str, clusters: Sequence[str] | None = None, **spec: Any
-    ) -> None:
+    async def create(self, name: str, clusters: Sequence[str] | None = None, **spec: Any) -> None:
         """Create a CGU on the clusters (None: all)."""
         body = world.cgu(
             name, self.names if clusters is None else clusters, namespace=self.namespace, **spec
@@ -106,7 +104,12 @@ class Scene:
         return {entry["cluster"]: (entry["reason"], entry["message"]) for entry in found}
 
     async def reach(
-        self, name: str, phase: Phase, clusters: Sequence[str] | None = None, *, seconds: float = LONG_S
+        self,
+        name: str,
+        phase: Phase,
+        clusters: Sequence[str] | None = None,
+        *,
+        seconds: float = LONG_S,
     ) -> None:
         """Wait until all the clusters (None: the scene's) are in that state."""
         wanted = dict.fromkeys(self.names if clusters is None else clusters, phase.value)
@@ -181,7 +184,7 @@ class Scene:
 
     def each_job_ran_once(self) -> None:
         """Every cluster has seen exactly one Job."""
-        assert self.job_runs() == dict.fromkeys(self.names, 1)
+        assert {cluster: n for cluster, n in self.job_runs().items() if n != 1} == {}
 
 
 class _Verdict:
@@ -195,6 +198,10 @@ class _Verdict:
 
     def __repr__(self) -> str:
         return repr(self.seen)
+
+
+# type, status, reason, message of a condition
+Says = tuple[str, str, str, str]
 
 
 class Journal:
@@ -241,11 +248,15 @@ class Journal:
                     path.append(word)
         return found
 
-    def conditions(self) -> list[list[tuple[str, str, str, str]]]:
-        """Every array of conditions that was stored: (type, status, reason, message)."""
-        found: list[list[tuple[str, str, str, str]]] = []
+    def conditions(self, *, only: Collection[str] = ()) -> list[list[Says]]:
+        """Every array of conditions that was stored; `only` those types, as far as any is given."""
+        found: list[list[Says]] = []
         for status in self.statuses:
-            now = [(c.type, c.status, c.reason, c.message) for c in status.conditions or ()]
+            now = [
+                (c.type, c.status, c.reason, c.message)
+                for c in status.conditions or ()
+                if not only or c.type in only
+            ]
             if found[-1:] != [now]:
                 found.append(now)
         return found

@@ -19,10 +19,13 @@ from .scene import jobs, set_scene
 pytestmark = pytest.mark.integration
 
 
-async def test_one_call_in_ten_answered_badly_fails_no_cluster(scenes: SetScene) -> None:
+@pytest.mark.parametrize("clusters", [10, pytest.param(50, marks=pytest.mark.long)])
+async def test_one_call_in_ten_answered_badly_fails_no_cluster(
+    scenes: SetScene, clusters: int
+) -> None:
     seed = random.randrange(10_000)
     print(f"seed {seed}")
-    async with scenes(10, scenario=jobs(1.0)) as scene:
+    async with scenes(clusters, scenario=jobs(1.0)) as scene:
         kubeconfig = scene.hub.kubeconfig_for(USER)
         async with (
             FaultProxy(kubeconfig, scene.directory, seed=seed) as proxy,

@@ -56,7 +56,7 @@ async def test_the_finalizer_waits_for_no_cluster_and_the_deletes_stay_for_the_o
     scenes: SetScene,
 ) -> None:
     async with scenes(2, scenario=jobs(60.0)) as scene, scene.operator():
-        away, other = scene.names
+        away = scene.names[0]
         await scene.create("up")
         await scene.reach("up", Phase.ACTIVE)
         scene.fleet[away].link.down()

@@ -9,8 +9,8 @@ from talm.api.words import CLUSTER_NAME_LABEL
 from talm.kube.client import Client
 from talm.sim import foreign_crds
 
-from . import world
 from ..conftest import StartControlPlane
+from . import world
 from .conftest import SetScene
 from .operator import install
 from .scene import set_scene

@@ -1,4 +1,4 @@
-"""The operator is killed again and again in mid-run, and started again: nothing is done twice or forgotten."""
+"""The operator is killed again and again in mid-run: nothing is done twice, nothing forgotten."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ TIMES = SpokeTimes(
     call_s=0.05, job_sync_s=0.2, pod_start_s=0.5, pod_grace_s=1.0, collect_s=0.1, namespace_s=1.5
 )
 SEED = "TALM_TEST_SEED"
+# Longer than a start takes on a busy machine: what an action came to is read when the operator is back.
+# The real collector keeps actions for 60 s.
+KEEP_S = 20.0
 
 
 async def kill_again_and_again(operator: Operator, dice: random.Random, kills: int) -> None:
@@ -52,7 +55,7 @@ async def survives(scene: Scene, dice: random.Random, kills: int) -> None:
     ("clusters", "kills"),
     [
         (6, 4),
-        pytest.param(50, 20, marks=[pytest.mark.long, pytest.mark.timeout(400)]),
+        pytest.param(50, 20, marks=[pytest.mark.long, pytest.mark.timeout(280)]),
     ],
 )
 async def test_every_cluster_succeeds_with_one_job_however_often_the_operator_is_killed(
@@ -66,5 +69,5 @@ async def test_every_cluster_succeeds_with_one_job_however_often_the_operator_is
     def plan(_cluster: str, _job: Mapping[str, Any]) -> JobPlan:
         return JobPlan(duration_s=durations.uniform(0.5, kills * 1.5))
 
-    async with scenes(clusters, times=TIMES, scenario=plan) as scene:
+    async with scenes(clusters, times=TIMES, scenario=plan, keep_actions_s=KEEP_S) as scene:
         await survives(scene, dice, kills)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from talm.api import kinds
 from talm.api.ocm import ManagedClusterAction, ManagedClusterView
 from talm.api.words import EXISTING_NAMESPACE
+from talm.kube.cache import Key
 from talm.kube.watch import Informer
+from talm.sim.spokejobs import SpokeTimes
 
 from .conftest import SetScene
-from .scene import Scene, jobs
+from .scene import QUICK, Scene, jobs
 
 pytestmark = pytest.mark.integration
 
@@ -124,10 +127,14 @@ async def looking(scene: Scene) -> AsyncIterator[Seen]:
     """Watch views and actions from before the CGU is made."""
     seen, mine = Seen(), set(scene.names)
 
-    def note(names: set[str]):  # type: ignore[no-untyped-def]
-        return lambda key, _old, _new: names.add(key[1]) if key[0] in mine else None
+    def note(names: set[str]) -> Callable[[Key, Any, Any], None]:
+        def heard(key: Key, _old: Any, _new: Any) -> None:
+            if key[0] in mine:
+                names.add(key[1])
 
-    informers = [
+        return heard
+
+    informers: list[Informer[Any]] = [
         Informer(scene.client, kinds.VIEW, ManagedClusterView, note(seen.views)),
         Informer(scene.client, kinds.ACTION, ManagedClusterAction, note(seen.actions)),
     ]
@@ -143,12 +150,16 @@ async def looking(scene: Scene) -> AsyncIterator[Seen]:
 
 
 # Its views have no interval, and the agent's own is 30 s: a Job that is over at the first look is quick.
-@pytest.mark.parametrize("job_s", [0.0, pytest.param(5.0, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("job_s", "times"),
+    [(0.0, SpokeTimes.instant()), pytest.param(5.0, QUICK, marks=pytest.mark.long)],
+    ids=["at once", "5 s"],
+)
 async def test_the_existing_operators_profile_uses_its_names_and_no_others(
-    scenes: SetScene, job_s: float
+    scenes: SetScene, job_s: float, times: SpokeTimes
 ) -> None:
     async with (
-        scenes(3, scenario=jobs(job_s)) as scene,
+        scenes(3, scenario=jobs(job_s), times=times) as scene,
         scene.operator(
             profile="existing", spoke_namespace=EXISTING_NAMESPACE, conditions="current"
         ),

@@ -8,10 +8,12 @@ from talm.api.words import Phase
 
 from .conftest import SetScene
 from .scene import jobs
+from .test_vocabularies import MANUAL
 
 pytestmark = pytest.mark.integration
 
 PATH = ["NotStarted", "PreparingToStart", "Starting", "Active", "Succeeded"]
+
 
 @pytest.mark.parametrize("clusters", [2, 50])
 async def test_a_cgu_pre_caches_while_disabled_and_updates_when_enabled(
@@ -31,4 +33,10 @@ async def test_a_cgu_pre_caches_while_disabled_and_updates_when_enabled(
         await scene.completes("up")
         await scene.is_clean()
         scene.each_job_ran_once()
-        assert journal.states() == dict.fromkeys(scene.names, PATH)
+        # On a busy machine a Job may be over before it is seen active; nothing else is ever left out.
+        for path in journal.states().values():
+            assert path == PATH or (clusters > 2 and path == [p for p in PATH if p != "Active"])
+        assert journal.conditions(only={"Ready", "PrecachingDone", "PrecacheSpecValid"}) == [
+            [],
+            *MANUAL,
+        ]

@@ -1,4 +1,4 @@
-"""The bodies of a world for integration tests: one policy, where it applies, CGUs; and looks at their status."""
+"""The bodies of a world for integration tests: one policy, where it applies, CGUs and their status."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def cgu(
     }
 
 
-def policy(
-    name: str = POLICY, image: str = IMAGE, *, namespace: str = NAMESPACE
-) -> dict[str, Any]:
+def policy(name: str = POLICY, image: str = IMAGE, *, namespace: str = NAMESPACE) -> dict[str, Any]:
     """A root policy that informs about a ClusterVersion."""
     wanted = {
         "apiVersion": "config.openshift.io/v1",
@@ -127,9 +125,7 @@ def all_are(status: Mapping[str, Any], phase: Phase, count: int) -> bool:
     return len(found) == count and set(found.values()) == {phase.value}
 
 
-async def until(
-    question: Callable[[], Awaitable[Any]], what: str, *, seconds: float = 60.0
-) -> Any:
+async def until(question: Callable[[], Awaitable[Any]], what: str, *, seconds: float = 60.0) -> Any:
     """Ask until the answer is true; fails with the last answer or error.  API errors are asked again."""
     began = time.monotonic()
     last: Any = None

@@ -56,6 +56,11 @@ class Child:
         """Whether it was started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended, minus the number of a signal; None while it runs or was never started."""
+        return self._process.poll() if self._process else None
+
     def start(self) -> None:
         """Start it; output is appended to the log."""
         wrapper = [sys.executable, "-I", "-S", str(Path(__file__).with_name("die_with_parent.py"))]

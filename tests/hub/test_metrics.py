@@ -90,6 +90,18 @@ async def test_what_is_in_memory_waits_and_could_not_be_read_is_told(
     assert [s.value for s in found["talm_requests_in_flight_limit"].samples] == [17.0]
 
 
+async def test_a_change_that_could_not_be_handled_is_counted(hub: FakeHub) -> None:
+    def fail(name: str, *_: object) -> None:
+        raise ValueError(name)
+
+    async with followed(hub, Store(hub.client, fail)) as store:
+        metrics = Metrics()
+        metrics.follow(store, lambda: 0, lambda: 0)
+        put_cgu(hub)
+        await hub.heard()
+        assert values(metrics, "talm_informer_callback_errors")["clustergroupupgrades"] == 1.0
+
+
 async def test_requests_and_passes_are_counted_and_timed(metrics: Metrics) -> None:
     metrics.called("PATCH", "clustergroupupgrades/status", 200, 0.01)
     metrics.called("PATCH", "clustergroupupgrades/status", 0, 30.0)

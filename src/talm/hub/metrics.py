@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
@@ -82,6 +82,12 @@ QUARANTINED: Final = About(
     "Objects by kind that could not be read; they are left alone.",
     ("resource",),
 )
+UNHANDLED: Final = About(
+    "talm_informer_callback_errors_total",
+    "counter",
+    "Changes by kind that were not acted on because of an error of ours; the log has it.",
+    ("resource",),
+)
 # In the order of the reference page.
 CATALOG: Final = (
     CLUSTERS,
@@ -94,6 +100,7 @@ CATALOG: Final = (
     LIMIT,
     OBJECTS,
     QUARANTINED,
+    UNHANDLED,
 )
 
 
@@ -144,7 +151,7 @@ class _StoreCollector(Collector):
         self._queue_length = queue_length
         self._limit = limit
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         phases: Tally[str] = Tally({phase.value: 0 for phase in Phase})
         cgus: Tally[str] = Tally({"open": 0, "over": 0})
         for cgu in self._store.live_cgus():
@@ -157,6 +164,10 @@ class _StoreCollector(Collector):
         yield GaugeMetricFamily(LIMIT.name, LIMIT.help, value=self._limit())
         yield _gauge(OBJECTS, {name: len(i.cache) for name, i in informers.items()})
         yield _gauge(QUARANTINED, {name: len(i.quarantined) for name, i in informers.items()})
+        errors = CounterMetricFamily(UNHANDLED.name, UNHANDLED.help, labels=UNHANDLED.labels)
+        for name, informer in informers.items():
+            errors.add_metric([name], informer.callback_errors)
+        yield errors
 
 
 def _gauge(about: About, values: dict[str, int]) -> GaugeMetricFamily:

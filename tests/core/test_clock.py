@@ -55,3 +55,13 @@ def test_what_is_spent_is_the_time_in_which_it_ran(spans: list[tuple[bool, int]]
         now += seconds(length)
         ran += length if running else 0
     assert spent(wait, now) == seconds(ran)
+
+
+def test_time_in_which_nobody_watched_does_not_count() -> None:
+    hour = dt.timedelta(hours=1)
+    wait = Wait(spent=60, since=NOW)
+    back = NOW + hour
+    assert spent(wait, back + dt.timedelta(minutes=5), back) == dt.timedelta(minutes=6)
+    assert spent(wait, back, NOW - hour) == hour + dt.timedelta(minutes=1)
+    stopped = tick(wait, running=False, now=back + dt.timedelta(minutes=5), watched_since=back)
+    assert stopped == Wait(spent=360)

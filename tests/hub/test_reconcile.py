@@ -143,7 +143,7 @@ async def test_a_finished_cgu_waits_for_its_next_change() -> None:
     await reconciler.reconcile(KEY)
     assert await reconciler.reconcile(KEY) is None
     assert hub.patches == 1
-    assert [event.reason for event in hub.events] == ["CguSuccess"]
+    assert [event.reason for event in hub.events] == ["CguStarted", "CguSuccess"]
 
 
 async def test_failures_are_tried_again_after_growing_pauses_until_all_is_well() -> None:

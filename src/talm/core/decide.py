@@ -150,8 +150,6 @@ def _begin(seen: Snapshot, base: Decision, found: Prepared) -> Decision:
     closed = first_gate(seen)
     if closed is not None:
         return replace(base, gate=closed)
-    if not left:
-        return _ending(seen, base, Rollout.ALREADY_COMPLIANT)
     canaries = seen.cgu.spec.remediation_strategy.canaries or ()
     compliant = [c for c in found.selection.clusters if c not in set(found.plan)]
     course = Course(
@@ -160,6 +158,10 @@ def _begin(seen: Snapshot, base: Decision, found: Prepared) -> Decision:
         policies=found.assessment.refs,
         clusters=tuple(ClusterState(name=c, state=ClusterOutcome.COMPLETE) for c in compliant),
     )
+    if not left:
+        verdict = RolloutVerdict(Rollout.ALREADY_COMPLIANT)
+        ended = _ending(seen, base, Rollout.ALREADY_COMPLIANT)
+        return replace(ended, rollout=RolloutStep(course, {}, verdict))
     return _step(seen, course, base)
 
 
@@ -169,12 +171,11 @@ def _remediate(seen: Snapshot, course: Course) -> Decision:
 
 def _step(seen: Snapshot, course: Course, base: Decision) -> Decision:
     spec = seen.cgu.spec
+    canaries = set(spec.remediation_strategy.canaries or ())
     limits = Limits(
         timeout=dt.timedelta(minutes=spec.remediation_strategy.timeout),
         on_batch_timeout=spec.batch_timeout_action,
-        canaries=sum(
-            c in set(spec.remediation_strategy.canaries or ()) for b in course.plan for c in b
-        ),
+        canaries=sum(c in canaries for batch in course.plan for c in batch),
     )
     step = rollout.step(course, _policies_of(seen, course), limits, seen.now)
     if step.verdict.kind in ENDS:

@@ -99,7 +99,11 @@ def _move(
         return Move(cluster, step.goto, step.effects, note)
     bad = precache.ending(
         phase,
-        clock.spent(stored_waits(seen.cgu.status).get(cluster), _counted_until(seen, cluster)),
+        clock.spent(
+            stored_waits(seen.cgu.status).get(cluster),
+            _counted_until(seen, cluster),
+            seen.watched_since,
+        ),
         limit_of(seen, phase),
         seen.clusters.get(cluster, Cluster(cluster)),
         enabled=enabled,
@@ -169,7 +173,7 @@ def _looks(
         looks.append(known.since + seen.rules.unavailable_grace - seen.now)
     elif is_running(seen, cluster, phase, held=held):
         wait = stored_waits(seen.cgu.status).get(cluster)
-        looks.append(limit_of(seen, phase) - clock.spent(wait, seen.now))
+        looks.append(limit_of(seen, phase) - clock.spent(wait, seen.now, seen.watched_since))
     looks = [max(look, dt.timedelta()) + JUST_AFTER for look in looks]
     recheck = seen.sights.get(cluster, UNSEEN).recheck
     return looks if recheck is None else [*looks, recheck]
@@ -204,7 +208,12 @@ def settle_waits(seen: Snapshot, phases: Phases, *, held: bool) -> dict[str, Wai
         if _kind(before.get(cluster, phase)) != _kind(phase) or cluster in seen.owners:
             old = None
         running = is_running(seen, cluster, phase, held=held)
-        wait = clock.tick(old, running=running, now=_counted_until(seen, cluster))
+        wait = clock.tick(
+            old,
+            running=running,
+            now=_counted_until(seen, cluster),
+            watched_since=seen.watched_since,
+        )
         if wait != Wait():
             after[cluster] = wait
     return after

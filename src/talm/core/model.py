@@ -177,7 +177,8 @@ class Snapshot:
     `clusters` are the ManagedClusters of the hub by name.  `policies` maps each managed policy's name
     to the root policies of that name which have a child on a selected cluster.  `owners` maps a cluster
     to the older CGU (`NAMESPACE/NAME`) that pre-caching of it belongs to; clusters of ours are absent.
-    `sights` has the clusters that were looked at; the rest is unseen.
+    `sights` has the clusters that were looked at; the rest is unseen.  `watched_since` is when the operator
+    began to see the hub without a gap (None: always).
     """
 
     now: dt.datetime
@@ -190,6 +191,7 @@ class Snapshot:
     sources: SpecSources = SpecSources()
     blockers: tuple[Blocker, ...] = ()
     placement_problems: Mapping[str, str] = field(default_factory=dict)
+    watched_since: dt.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

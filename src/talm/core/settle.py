@@ -70,8 +70,18 @@ def _settle_remediation(seen: Snapshot, decision: Decision, outcomes: Outcomes) 
     if decision.placements is not None:
         status = _placement_fields(status, decision)
     if decision.ends:
+        status = _said_farewell(status, decision)
         status = _completed(status, seen.now, dropped=decision.drop_placements)
     return _told(seen, decision, status, Story(rollout=decision.gate))
+
+
+def _said_farewell(status: CguStatus, decision: Decision) -> CguStatus:
+    """A cluster that had left the plan with its pre-caching open is forgotten with the farewell."""
+    if status.precaching is None:
+        return status
+    phases = settle_phases(stored_phases(status), (), decision.moves, {})
+    words = {cluster: phase.value for cluster, phase in phases.items()} or None
+    return changed(status, precaching=changed(status.precaching, status=words))
 
 
 def _is_judged(found: Prepared) -> bool:
@@ -175,7 +185,7 @@ def _course_fields(status: CguStatus, decision: Decision) -> CguStatus:
     course = decision.rollout.course
     return changed(
         status,
-        remediation_plan=course.plan,
+        remediation_plan=course.plan or None,
         clusters=course.clusters or None,
         status=UpgradeStatus(
             started_at=course.started_at,

@@ -47,6 +47,7 @@ from .routes import Routes
 from .settings import Settings
 from .store import Key, Store
 from .throttle import Throttle
+from .vigil import Vigil
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +74,7 @@ class Operator:
         self._metrics = Metrics()
         self._queue: WorkQueue[Key] = WorkQueue(gap=GAP)
         self._routes = Routes()
+        self._vigil: Vigil | None = None
         self.health: HealthServer | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -154,6 +156,7 @@ class Operator:
             rules=settings.rules,
             image=settings.workload_image,
             now=self._now,
+            watched_since=lambda: self._vigil.since if self._vigil is not None else None,
         )
         applier = Applier(client, lookout, Placements(client, store), throttle)
         recorder = EventRecorder(client, controller=kinds.CGU.kind, instance=_identity())
@@ -232,7 +235,9 @@ class Operator:
                 on_pass=self._metrics.passed,
             )
         )
+        self._vigil = Vigil(store.informers.values(), self._now)
         sending = asyncio.ensure_future(self._recorder.run())
+        watching = asyncio.ensure_future(self._vigil.run())
         stopping = asyncio.ensure_future(stop.wait())
         try:
             await asyncio.wait({workers, sending, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -245,9 +250,9 @@ class Operator:
             else:
                 log.warning("passes abandoned", after_s=self._settings.shutdown_grace)
         finally:
-            for task in (stopping, workers, sending):
+            for task in (stopping, workers, sending, watching):
                 task.cancel()
-            await asyncio.gather(workers, stopping, sending, return_exceptions=True)
+            await asyncio.gather(workers, stopping, sending, watching, return_exceptions=True)
         await self._recorder.flush()
         log.info("stopped")
 

@@ -53,6 +53,7 @@ class Observer:
         rules: Rules,
         image: str,
         now: Callable[[], dt.datetime],
+        watched_since: Callable[[], dt.datetime | None] = lambda: None,
     ) -> None:
         self._store = store
         self._routes = routes
@@ -61,6 +62,7 @@ class Observer:
         self._rules = rules
         self._image = image
         self._now = now
+        self._watched_since = watched_since
 
     def observe(self, key: Key) -> Snapshot | None:
         """The snapshot of one CGU, None when it is gone.  Linear in its clusters."""
@@ -82,6 +84,7 @@ class Observer:
             sources=replace(self._sources(cgu), graph=self._graph_of(found)),
             blockers=tuple(self._blockers(cgu)),
             placement_problems=self._placement_problems(key),
+            watched_since=self._watched_since(),
         )
 
     def order(self, cgu: ClusterGroupUpgrade, spec: PrecachingSpec | None = None) -> Order:

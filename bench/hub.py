@@ -30,6 +30,7 @@ from tests.integration import world
 from bench.measure import Usage, usage
 from talm.api import kinds
 from talm.api.cgu import ClusterGroupUpgrade
+from talm.hub.logs import set_up
 from talm.kube.client import Client
 from talm.kube.watch import Informer
 from talm.sim import foreign_crds
@@ -206,6 +207,7 @@ def main(
     clusters: tuple[int, ...], profile: str, job_seconds: float, *, short: bool, limit: float
 ) -> None:
     """Measure the operator; prints a table."""
+    set_up("console", "warning")
     sizes = clusters or ((50, 200) if short else (50, 200, 1000))
     runs = []
     for size in sizes:

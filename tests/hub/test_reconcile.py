@@ -191,7 +191,10 @@ async def test_changes_and_failures_are_lines_in_the_log() -> None:
     hub = Hub(stored(Phase.ACTIVE, Fact.JOB_SUCCEEDED))
     with capture_logs() as lines:
         await hub.reconciler().reconcile(KEY)
-    assert {(line["log_level"], line["now"]) for line in lines} == {("debug", "Succeeded")}
+    phases = {(x["log_level"], x["now"]) for x in lines if x["event"] == "phase"}
+    assert phases == {("debug", "Succeeded")}
+    said = {x["type"]: (x["log_level"], x["reason"]) for x in lines if x["event"] == "condition"}
+    assert said["PrecachingSuceeded"] == ("info", "PrecachingCompleted")
 
 
 async def test_a_fact_that_no_rule_covers_is_told() -> None:

@@ -320,3 +320,22 @@ def test_waiting_for_time_says_until_when_and_why() -> None:
     assert (sight.note, sight.recheck) == ("no", dt.timedelta(seconds=5))
     sight = judge(Picture({NS: MISSING}, setup(FRESH)), TALM, ORDER)
     assert sight.recheck == dt.timedelta(seconds=1)
+
+
+def test_a_failure_is_told_in_the_workloads_own_words_when_they_are_known() -> None:
+    labels = {RUN_LABEL: ORDER.run}
+    record = '{"phase": "Failed", "errorClass": "ImageNotFound", "errorText": "x@sha256:1: 404"}'
+    failed = {
+        "conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]
+    }
+    job = ViewedObject(
+        metadata=ObjectMeta(labels=labels), status=msgspec.convert(failed, JobStatus)
+    )
+    told = ViewedObject(metadata=ObjectMeta(labels=labels), data={"record": record})
+    views = {JOB: Question(Answer.FOUND, result=job, born=100)}
+    silent = judge(Picture(views=dict(views)), TALM, ORDER)
+    views[PROGRESS] = Question(Answer.FOUND, result=told, born=100)
+    spoken = judge(Picture(views=views), TALM, ORDER)
+    assert (silent.fact, spoken.fact) == (Fact.JOB_FAILED, Fact.JOB_FAILED)
+    assert "ImageNotFound" not in silent.note
+    assert spoken.note == silent.note + ": ImageNotFound: x@sha256:1: 404"

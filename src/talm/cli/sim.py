@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.status import Status
 
+from talm.hub.logs import set_up
 from talm.kube.client import Client
 from talm.sim.faults import FAULTS, Faults, parse_faults
 from talm.sim.fleet import Fleet, FleetSettings
@@ -87,6 +88,7 @@ async def _run(
     kubeconfig: Path | None, context: str | None, clusters: int, settings: FleetSettings
 ) -> None:
     console = Console(stderr=True)
+    set_up("console", "warning")
     done = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, done.set)

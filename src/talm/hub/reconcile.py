@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from talm.api.cgu import ClusterGroupUpgrade
+from talm.api.cgu import CguStatus, ClusterGroupUpgrade
 from talm.core.decide import Decision, decide
 from talm.core.model import EventNote, Move, Outcomes, Settled, Snapshot
 from talm.core.settle import settle
@@ -61,6 +61,7 @@ class Reconciler:
         settled = settle(seen, done, outcomes)
         await self._store(seen, settled)
         _log_changes(seen, done, outcomes)
+        _log_course(seen.cgu, settled.status)
         if found is not None:
             self._warn(key, seen, found.warnings)
         if len(done.moves) < len(decision.moves):
@@ -115,6 +116,26 @@ def _log_changes(seen: Snapshot, decision: Decision, outcomes: Outcomes) -> None
             log.debug("phase", cgu=cgu, cluster=move.cluster, now=_phase(move))
     for cluster, complaint in decision.fleet.complaints.items():
         log.warning("unexpected fact", cgu=cgu, cluster=cluster, fact=complaint)
+
+
+def _log_course(cgu: ClusterGroupUpgrade, status: CguStatus) -> None:
+    """One line per condition that says something else now, and per batch that begins."""
+    name, before = "/".join(cgu.metadata.key), cgu.status
+    said = {c.type: (c.status, c.reason) for c in before.conditions or ()}
+    for condition in status.conditions or ():
+        if said.get(condition.type) != (condition.status, condition.reason):
+            log.info(
+                "condition",
+                cgu=name,
+                type=str(condition.type),
+                status=condition.status,
+                reason=str(condition.reason),
+                message=condition.message,
+            )
+    was = before.status.current_batch if before.status is not None else 0
+    now = status.status.current_batch if status.status is not None else 0
+    if now and now != was:
+        log.info("batch", cgu=name, batch=now, of=len(status.remediation_plan or ()))
 
 
 def _phase(move: Move) -> str:

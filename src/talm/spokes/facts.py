@@ -13,8 +13,13 @@ Not here: the setup's own rules (setup.py), what is done about a fact (core/prec
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
 
 from talm.api.ocm import ViewedObject
+from talm.api.progress import RECORD_KEY, ProgressRecord
 from talm.api.words import Action, View
 from talm.core.model import Fact, Sight
 from talm.spokes.answers import Answer, Deed, Question, State
@@ -30,6 +35,8 @@ from talm.spokes.seen import (
     wants_new_deadline,
 )
 from talm.spokes.setup import broken_need, setup_fact
+
+BAD_ENDS: Final = ENDS - {Fact.JOB_SUCCEEDED}
 
 
 def judge(seen: Seen, profile: Profile, order: Order) -> Sight:
@@ -56,7 +63,19 @@ def _job_seen(result: ViewedObject | None, seen: Seen, profile: Profile, order: 
         broken = broken_need(seen, profile)
         if broken is not None:
             return broken
-    return Sight(fact, note, progress=_progress(seen, profile, order))
+    progress = _progress(seen, profile, order)
+    if fact in BAD_ENDS:
+        note = ": ".join(part for part in (note, last_words(progress)) if part)
+    return Sight(fact, note, progress=progress)
+
+
+def last_words(progress: Mapping[str, str]) -> str:
+    """What the workload has written of its failure; "" when nothing of it has reached the hub."""
+    try:
+        record = msgspec.json.decode(progress.get(RECORD_KEY, ""), type=ProgressRecord)
+    except ValueError:
+        return ""
+    return ": ".join(part for part in (record.error_class, record.error_text) if part)
 
 
 def _is_running(result: ViewedObject | None) -> bool:

@@ -210,3 +210,17 @@ async def test_a_cluster_that_leaves_the_plan_is_told_as_forgotten() -> None:
     with capture_logs() as lines:
         await hub.reconciler().reconcile(KEY)
     assert ("cnfdb1", "forgotten") in {(line.get("cluster"), line.get("now")) for line in lines}
+
+
+async def test_a_batch_that_begins_and_conditions_that_change_are_lines_told_once() -> None:
+    found = cgu(status(both(Phase.SUCCEEDED)), enable=True, strategy={"max_concurrency": 1})
+    hub = Hub(snapshot(found))
+    reconciler = hub.reconciler()
+    with capture_logs() as lines:
+        for _ in range(3):
+            await reconciler.reconcile(KEY)
+    batches = [(line["batch"], line["of"]) for line in lines if line["event"] == "batch"]
+    assert batches == [(1, 2)]
+    said = [(line["type"], line["status"]) for line in lines if line["event"] == "condition"]
+    assert ("Progressing", "True") in said
+    assert len(said) == len(set(said))

@@ -53,9 +53,7 @@ PRE_CACHING_CONFIG: Final = Kind(_RAN, "v1alpha1", "PreCachingConfig", "precachi
 
 MANAGED_CLUSTER: Final = Kind(_OCM_CLUSTER, "v1", "ManagedCluster", "managedclusters", False)
 PLACEMENT: Final = Kind(_OCM_CLUSTER, "v1beta1", "Placement", "placements")
-PLACEMENT_DECISION: Final = Kind(
-    _OCM_CLUSTER, "v1beta1", "PlacementDecision", "placementdecisions"
-)
+PLACEMENT_DECISION: Final = Kind(_OCM_CLUSTER, "v1beta1", "PlacementDecision", "placementdecisions")
 CLUSTER_SET: Final = Kind(_OCM_CLUSTER, "v1beta2", "ManagedClusterSet", "managedclustersets", False)
 CLUSTER_SET_BINDING: Final = Kind(
     _OCM_CLUSTER, "v1beta2", "ManagedClusterSetBinding", "managedclustersetbindings"

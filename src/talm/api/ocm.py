@@ -1,5 +1,5 @@
 """The hub's foreign objects, as far as they are read.  Everything is optional: see
-`upstream-operator` habits such as views whose result is as little as `{status: {active: 1}}`."""
+views of other rigs whose result is as little as `{status: {active: 1}}`."""
 
 from __future__ import annotations
 

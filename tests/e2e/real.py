@@ -15,14 +15,13 @@ from talm.kube.client import Client
 from talm.kube.watch import Informer
 from talm.sim import foreign_crds
 from talm.sim.actiongc import ActionCollector
-from talm.sim.binaries import find_program
 from talm.sim.clock import Clock
 from talm.sim.controlplane import SPOKE_CONTROLLERS, ControlPlane
 from talm.sim.feed import Feed
 from talm.sim.fleet import Fleet, FleetSettings
 from talm.sim.identities import write_private
 from talm.sim.kubespoke import KubeSpoke
-from talm.sim.processes import Child
+from talm.sim.realagents import action_collector, view_action_agent
 from talm.sim.wire import Action
 
 from .journal import Change, Faults, Journal, Side
@@ -51,10 +50,8 @@ class RealAgents:
     """OCM's, in a process."""
 
     def __init__(self, cluster: str, hub: Path, spoke: Path) -> None:
-        command = [str(find_program("view-action-agent")), "-cluster-name", cluster]
-        command += ["-hub-kubeconfig", str(hub), "-spoke-kubeconfig", str(spoke)]
         log = hub.with_name(f"{cluster}.log")
-        self._child = Child(f"agents of {cluster}", command, log=log, cwd=hub.parent)
+        self._child = view_action_agent(cluster, hub=hub, spoke=spoke, log=log)
 
     async def start(self) -> None:
         self._child.start()
@@ -239,9 +236,8 @@ class RealWorld:
 
     async def _collect(self) -> None:
         if self._real:
-            command = [str(find_program("action-gc")), "-hub-kubeconfig", str(self.hub.kubeconfig)]
             log = self.directory / "action-gc.log"
-            child = Child("action-gc", command, log=log, cwd=self.directory)
+            child = action_collector(hub=self.hub.kubeconfig, log=log)
             child.start()
             self._running.callback(child.kill)
             return

@@ -23,7 +23,7 @@ from talm.api import kinds
 from talm.api.words import MANUAL_NAMESPACE
 from talm.errors import SetupError
 from talm.kube.client import Client
-from talm.sim import demohub, deployment, images
+from talm.sim import demohub, deployment, images, realagents
 from talm.sim.binaries import find_crds, find_program, find_programs
 from talm.sim.controlplane import SPOKE_CONTROLLERS, ControlPlane
 from talm.sim.fleet import Fleet, FleetSettings
@@ -101,11 +101,18 @@ class DemoSpoke:
 class DemoWorld:
     """`async with DemoWorld(directory, clusters)`: ready when it is entered.
 
-    Raises SetupError when something is missing or does not start, and ApiError.
+    `real_agents`: OCM's view and action agents and their collector work in the place of ours;
+    clusters that exist in memory alone have none then.  Raises SetupError when something is
+    missing or does not start, and ApiError.
     """
 
     def __init__(
-        self, directory: Path, clusters: Sequence[str], *, progress: Progress = say_nothing
+        self,
+        directory: Path,
+        clusters: Sequence[str],
+        *,
+        real_agents: bool = False,
+        progress: Progress = say_nothing,
     ) -> None:
         self.directory = directory
         self.clusters = tuple(clusters)
@@ -118,6 +125,9 @@ class DemoWorld:
         self.line: ThinLine
         self.registry = Registry(directory / "registry")
         self.operator: Child | None = None
+        self.agents: list[Child] = []
+        """The real agents, when there are any."""
+        self._real_agents = real_agents
         self._progress = progress
         self._stack = contextlib.AsyncExitStack()
         self._nodes: list[asyncio.Task[None]] = []
@@ -135,8 +145,8 @@ class DemoWorld:
         """Raise SetupError, with the end of its log, when some part has ended."""
         for plane in (self.hub, *(spoke.plane for spoke in self.spokes.values())):
             plane.check()
-        if self.operator is not None:
-            self.operator.check()
+        for child in (*self.agents, *([self.operator] if self.operator else ())):
+            child.check()
         for node in self._nodes:
             if node.done():
                 raise SetupError(f"a simulated node has ended: {node.exception()!r}")
@@ -164,6 +174,8 @@ class DemoWorld:
         await _together(deployment.install(self.client), *(self._start_spoke(n) for n in names))
         self.spokes = {name: self.spokes[name] for name in names}
         await self._start_operator()
+        if self._real_agents:
+            self._start_agents()
         await self._start_fleet()
         graph = await self._stack.enter_async_context(GraphServer(demohub.releases(self.image)))
         await demohub.write_policy(self.client, graph.url)
@@ -207,11 +219,23 @@ class DemoWorld:
         settings = FleetSettings(
             policies=lambda _cluster, _policy: PolicyPlan(remediation_s=3.0),
             scenario=lambda _cluster, _job: JobPlan(duration_s=20.0),
+            agents=not self._real_agents,
         )
         apis = {name: KubeSpoke(spoke.client) for name, spoke in self.spokes.items()}
         fleet = Fleet(self.client, self.clusters, settings, spokes=apis)
         self.fleet = await self._stack.enter_async_context(fleet)
         self._progress(f"simulated agents: {len(fleet)} clusters registered")
+
+    def _start_agents(self) -> None:
+        hub, logs = self.hub.kubeconfig, self.directory / "logs"
+        self.agents.append(realagents.action_collector(hub=hub, log=logs / "collector.log"))
+        for name, spoke in self.spokes.items():
+            log = logs / f"agent-{name}.log"
+            config = spoke.plane.kubeconfig
+            self.agents.append(realagents.view_action_agent(name, hub=hub, spoke=config, log=log))
+        for child in self.agents:
+            self._stack.callback(child.kill)
+            child.start()
 
     async def _start_operator(self) -> None:
         self.operator = deployment.operator(

@@ -55,6 +55,7 @@ class FleetSettings:
     `register`: create the clusters' hub objects where they are missing.
     `controllers`: play the hub's own too (collector, placements, policies, availability);
     off where the hub has real ones.
+    `agents`: play the view agents, the action agents and their collector; off where real ones run.
     """
 
     pace: float = 1.0
@@ -71,6 +72,7 @@ class FleetSettings:
     writers: int = 32
     register: bool = True
     controllers: bool = True
+    agents: bool = True
 
 
 class Fleet:
@@ -192,14 +194,17 @@ class Fleet:
         settings = self.settings
         links = self._links
         also_action = also_policy = None
-        if settings.controllers:
+        if settings.controllers and settings.agents:
             collector = ActionCollector(hub, clock, keep_s=settings.keep_actions_s)
+            self._stops.append(collector)
+            also_action = collector.deliver
+        if settings.controllers:
             scheduler = Scheduler(
                 hub, clock, self.names, require_set_binding=settings.require_set_binding
             )
             propagator = Propagator(hub, is_cluster=scheduler.knows)
-            self._stops += [collector, scheduler, propagator]
-            also_action, also_policy = collector.deliver, propagator.policy_changed
+            self._stops += [scheduler, propagator]
+            also_policy = propagator.policy_changed
             self._follow_placements(scheduler, propagator)
         views: Feed[View] = Feed(links, VIEWS, shrink=own_bytes)
         actions: Feed[Action] = Feed(links, ACTIONS, also=also_action)
@@ -207,8 +212,9 @@ class Fleet:
             links, POLICIES, shrink=policywire.own_bytes, also=also_policy
         )
         self._feeds |= {VIEWS: views, ACTIONS: actions, POLICIES: policies}
-        self._inform(kinds.VIEW, View, views)
-        self._inform(kinds.ACTION, Action, actions)
+        if settings.agents:
+            self._inform(kinds.VIEW, View, views)
+            self._inform(kinds.ACTION, Action, actions)
         if settings.controllers:
             self._inform(kinds.POLICY, Policy, policies)
 

@@ -1,0 +1,38 @@
+"""The manual's walk-through with OCM's own agents: one hub, two clusters, nothing of ours between
+the operator and the spokes' API servers."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from talm.api.words import Phase
+from talm.cli.render import Screen
+from talm.cli.walk import Walk
+from talm.sim.demoworld import DemoWorld
+from talm.sim.expectations import read_manual
+from tests.conftest import skip_without, skip_without_program
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+CLUSTERS = ("cnfdb1", "cnfdb2")
+
+
+async def test_every_line_of_the_manual_holds_with_the_real_agents(tmp_path: Path) -> None:
+    skip_without(own=True)
+    for program in ("registry", "view-action-agent", "action-gc"):
+        skip_without_program(program)
+    printed = io.StringIO()
+    screen = Screen(Console(file=printed, width=120))
+    async with DemoWorld(tmp_path, CLUSTERS, real_agents=True, progress=screen.note) as world:
+        walk = Walk(world, read_manual(), screen)
+        assert await walk.run(), printed.getvalue()
+        world.check()
+        assert [agent.runs for agent in world.agents] == [True] * (1 + len(CLUSTERS))
+        assert not world.fleet.settings.agents
+    assert '"reason":"UpgradeCompleted"' in walk.record.outputs["complete"]
+    ends = {states[-1] for states in walk.record.facts["states"].values()}
+    assert ends == {Phase.SUCCEEDED.value}

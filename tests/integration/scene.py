@@ -36,6 +36,8 @@ QUICK = SpokeTimes(
     call_s=0.005, job_sync_s=0.05, pod_start_s=0.1, pod_grace_s=0.2, collect_s=0.05, namespace_s=0.3
 )
 LONG_S = 100.0
+# The way of a cluster that succeeds.
+WAY = (Phase.NOT_STARTED, Phase.PREPARING, Phase.STARTING, Phase.ACTIVE, Phase.SUCCEEDED)
 
 
 def jobs(
@@ -54,6 +56,18 @@ def jobs(
             outcome=ends.get(suffix, Outcome.SUCCEEDS),
             steps=2,
         )
+
+    return plan
+
+
+def first_lasts(seconds: float) -> Scenario:
+    """The first Job of each cluster takes so long, later ones are quick."""
+    known: set[str] = set()
+
+    def plan(cluster: str, _job: Mapping[str, Any]) -> JobPlan:
+        again = cluster in known
+        known.add(cluster)
+        return JobPlan(duration_s=0.5 if again else seconds)
 
     return plan
 
@@ -111,12 +125,13 @@ class Scene:
         *,
         seconds: float = LONG_S,
     ) -> None:
-        """Wait until all the clusters (None: the scene's) are in that state."""
-        wanted = dict.fromkeys(self.names if clusters is None else clusters, phase.value)
+        """Wait until all the clusters (None: the scene's) are in that state or further on its way."""
+        wanted = self.names if clusters is None else clusters
+        enough = WAY[WAY.index(phase) :] if phase in WAY else (phase,)
 
         async def there() -> _Verdict:
             found = await self.phases(name)
-            return _Verdict(wanted.items() <= found.items(), found)
+            return _Verdict(all(found.get(cluster) in enough for cluster in wanted), found)
 
         await until(there, f"{name}: {len(wanted)} clusters are {phase}", seconds=seconds)
 

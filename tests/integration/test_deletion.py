@@ -10,7 +10,7 @@ from talm.errors import NotFound
 from talm.sim.policyagent import PolicyPlan
 
 from .conftest import SetScene
-from .scene import Scene, jobs
+from .scene import Scene, first_lasts, jobs
 from .world import until
 
 pytestmark = pytest.mark.integration
@@ -76,7 +76,7 @@ async def test_the_finalizer_waits_for_no_cluster_and_the_deletes_stay_for_the_o
 
 
 async def test_a_cgu_that_is_deleted_and_made_anew_runs_anew(scenes: SetScene) -> None:
-    async with scenes(2, scenario=jobs(1.0)) as scene, scene.operator():
+    async with scenes(2, scenario=first_lasts(60.0)) as scene, scene.operator():
         await scene.create("up")
         await scene.reach("up", Phase.ACTIVE)
         await delete(scene, "up")

@@ -229,7 +229,7 @@ async def test_the_workloads_job_brings_the_release_and_tells_how_far_it_is(
     assert f"sha256:{hashlib.sha256(manifest).hexdigest()}" == digest
     found = await api.get(kinds.CONFIG_MAP, PROGRESS_CONFIG_MAP, namespace)
     record = json.loads(found["data"][RECORD_KEY])
-    assert (record["run"], record["phase"], record["imagesDone"]) == ("run-1", "Succeeded", 1)
+    assert (record["run"], record["phase"], record["imagesDone"]) == ("run-1", "Succeeded", 4)
     assert record["bytesDone"] == record["bytesTotal"] > 4 << 20
     pod = await pod_of(api, namespace)
     assert "now=Succeeded" in node.log_file(namespace, pod["metadata"]["name"]).read_text()

@@ -49,7 +49,7 @@ async def test_a_cluster_that_is_away_while_disabled_is_named_and_succeeds_when_
     scenes: SetScene,
 ) -> None:
     async with (
-        scenes(5, scenario=jobs(2.0, lasting={"002": 4.0}), grace_s=NOTICE_S) as scene,
+        scenes(5, scenario=jobs(2.0, lasting={"002": 10.0}), grace_s=NOTICE_S) as scene,
         scene.operator(unavailable_grace=1),
         scene.watch("up") as journal,
     ):
@@ -100,7 +100,7 @@ async def test_an_enabled_cgu_gives_up_a_cluster_that_stays_away_and_never_start
         assert not pending_creations(await scene.on_hub([away]))
         ran = scene.job_runs()[away]
         await scene.completes("up")
-        left = await scene.on_hub()
+        left = await scene.on_hub([away])
         assert left == [f"{away}/{Action.CRB_DELETE}", f"{away}/{Action.NS_DELETE}"]
 
         scene.fleet[away].link.up()

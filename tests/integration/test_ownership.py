@@ -10,7 +10,7 @@ from talm.api import kinds
 from talm.api.words import Phase
 
 from .conftest import SetScene
-from .scene import Scene, jobs
+from .scene import Scene, first_lasts
 from .world import until
 
 pytestmark = pytest.mark.integration
@@ -43,7 +43,7 @@ async def test_the_younger_waits_until_the_older_has_finished_and_then_has_its_t
     scenes: SetScene,
 ) -> None:
     async with (
-        scenes(3, scenario=jobs(4.0)) as scene,
+        scenes(3, scenario=first_lasts(10.0)) as scene,
         scene.operator(),
         scene.watch("older") as older,
         scene.watch("younger") as younger,
@@ -65,7 +65,7 @@ async def test_the_younger_waits_until_the_older_has_finished_and_then_has_its_t
 
 async def test_the_younger_goes_on_when_the_older_is_deleted_in_mid_run(scenes: SetScene) -> None:
     async with (
-        scenes(3, scenario=jobs(3.0)) as scene,
+        scenes(3, scenario=first_lasts(60.0)) as scene,
         scene.operator(),
         scene.watch("younger") as younger,
     ):

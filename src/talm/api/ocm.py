@@ -143,10 +143,10 @@ class Placement(Wire, frozen=True, kw_only=True):
 
 class PlacementBinding(Wire, frozen=True, kw_only=True):
     metadata: ObjectMeta = ObjectMeta()
-    bindingOverrides: dict[str, Any] | None = None  # noqa: N815 (kept as on the wire)
-    placementRef: dict[str, Any] | None = None  # noqa: N815
+    bindingOverrides: dict[str, Any] | None = None
+    placementRef: dict[str, Any] | None = None
     subjects: tuple[dict[str, Any], ...] | None = None
-    subFilter: str = ""  # noqa: N815
+    subFilter: str = ""
 
 
 class ConfigMap(Wire, frozen=True, kw_only=True):

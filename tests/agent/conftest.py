@@ -1,13 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
+from talm.agent.download import Downloads
+from talm.agent.layerfiles import LayerFiles
+from talm.agent.manifests import Image, resolve
+from talm.agent.progress import Progress
+from talm.agent.references import parse
+from talm.agent.registry import Registry, open_session
 from talm.agent.settings import Settings
+from talm.agent.spool import Spool
+from talm.agent.stores.oci_layout import OciLayout
+from talm.api.progress import FailureClass
 from talm.sim.images import SyntheticImage, build_image
 
 from .faultyregistry import FaultyRegistry, serve
@@ -44,11 +54,14 @@ SettingsFor = Callable[..., Settings]
 
 @pytest.fixture
 def settings_for(tmp_path: Path) -> SettingsFor:
-    """Settings of a run that gives up after 20 s without a byte; keywords replace any of them."""
+    """Settings of a run that gives up after 20 s without a byte; keywords replace any of them.
 
-    def settings(platform_image: str, **others: object) -> Settings:
+    What is given by position is an additional image, pulled as it is.
+    """
+
+    def settings(*images: str, **others: object) -> Settings:
         known: dict[str, object] = {
-            "platform_image": platform_image,
+            "additional_images": images,
             "store": f"oci-layout:{tmp_path / 'images'}",
             "termination_log": tmp_path / "termination-log",
             "retry_for_s": 20.0,
@@ -58,3 +71,24 @@ def settings_for(tmp_path: Path) -> SettingsFor:
         return Settings(**(known | others))  # type: ignore[arg-type]
 
     return settings
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reader:
+    """What reads images of the faulty registry, with an empty store and spool."""
+
+    registry: Registry
+    files: LayerFiles
+
+    async def image(self, spec: str) -> Image:
+        kind = FailureClass.IMAGE_NOT_FOUND
+        return await resolve(self.registry, parse(spec), "amd64", kind)
+
+
+@pytest.fixture
+async def reader(tmp_path: Path) -> AsyncIterator[Reader]:
+    store, spool = OciLayout(tmp_path / "images"), Spool(tmp_path / "spool")
+    async with spool.locked(0), open_session(20.0) as session:
+        registry = Registry(session, {}, retry_for_s=20.0)
+        downloads = Downloads(registry, spool, Progress("run"), streams=4)
+        yield Reader(registry, LayerFiles(store, (spool,), downloads))

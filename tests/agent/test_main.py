@@ -44,7 +44,7 @@ def last_words(tmp_path: Path) -> str:
     return (tmp_path / "termination-log").read_text()
 
 
-async def test_a_release_by_digest_ends_in_the_layout_byte_for_byte(
+async def test_an_image_by_digest_ends_in_the_layout_byte_for_byte(
     registry: FaultyRegistry, release: SyntheticImage, settings_for: SettingsFor, tmp_path: Path
 ) -> None:
     spec = registry.add(release)
@@ -94,7 +94,7 @@ async def test_a_blob_that_two_images_share_is_fetched_once(
     joint = json.loads(other.manifest)
     joint["layers"].append(json.loads(release.manifest)["layers"][0])
     both = SyntheticImage("other/image", json.dumps(joint).encode(), other.blobs)
-    settings = settings_for(registry.add(release), additional_images=(registry.add(both),))
+    settings = settings_for(registry.add(release), registry.add(both))
     assert await run_agent(settings) == 0
     assert sum(path.endswith(big) for path in registry.asked) == 1
 
@@ -138,7 +138,7 @@ async def test_an_architecture_that_the_list_lacks_is_named(
     body = json.dumps({"manifests": [entry]}).encode()
     registry.manifests[digest_of(body)] = ("application/vnd.oci.image.index.v1+json", body)
     spec = f"{registry.host}/openshift-release/release@{digest_of(body)}"
-    code = await run_agent(settings_for(spec, architecture="arm64"))
+    code = await run_agent(settings_for(platform_image=spec, architecture="arm64"))
     assert code == EXIT_CODES[F.RELEASE_UNREADABLE]
     assert "no image for arm64, only for s390x" in last_words(tmp_path)
 
@@ -156,7 +156,7 @@ async def test_one_image_that_cannot_be_had_does_not_stop_the_others(
     registry: FaultyRegistry, release: SyntheticImage, settings_for: SettingsFor, tmp_path: Path
 ) -> None:
     gone = build_image("other/image", [{"c": b"gone"}])
-    settings = settings_for(registry.add(gone), additional_images=(registry.add(release),))
+    settings = settings_for(registry.add(gone), registry.add(release))
     for digest in gone.blobs:
         del registry.blobs[digest]
     assert await run_agent(settings) == EXIT_CODES[F.IMAGE_NOT_FOUND]
@@ -255,12 +255,12 @@ async def test_a_blob_that_stays_wrong_fails_and_leaves_nothing_of_it(
     assert not list((layout(tmp_path) / ".spool").glob(f"{big.replace(':', '-')}*"))
 
 
-async def test_a_manifest_that_does_not_hash_to_its_digest_is_no_release(
+async def test_a_manifest_that_does_not_hash_to_its_digest_is_not_taken(
     registry: FaultyRegistry, release: SyntheticImage, settings_for: SettingsFor, tmp_path: Path
 ) -> None:
     spec = registry.add(release)
     registry.fails("/manifests/", Changes(), Changes())
-    assert await run_agent(settings_for(spec)) == EXIT_CODES[F.RELEASE_UNREADABLE]
+    assert await run_agent(settings_for(spec)) == EXIT_CODES[F.IMAGE_NOT_FOUND]
     registry.fails("/manifests/", Changes())
     assert await run_agent(settings_for(spec)) == 0
 

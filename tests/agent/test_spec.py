@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from talm.agent.spec import UNSUPPORTED, read_spec
+from talm.agent.channels import Wanted
+from talm.agent.spec import KEYS, Flags, read_spec
 from talm.errors import AgentError
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """A mounted ConfigMap with all six keys, those that are unset empty."""
-    for key in ("platform.image", "additionalImages", "spaceRequired", *UNSUPPORTED):
+    for key in KEYS:
         (tmp_path / key).write_text("")
     return tmp_path
 
@@ -20,34 +21,81 @@ def test_the_config_maps_keys_are_read_from_files(config: Path) -> None:
     (config / "platform.image").write_text("quay.io/release:4.10\n")
     (config / "additionalImages").write_text("quay.io/a:1\nquay.io/b:1")
     (config / "spaceRequired").write_text("35")
-    spec = read_spec(config, "", ())
-    assert [str(image) for image in spec.images] == [
-        "quay.io/release:4.10",
-        "quay.io/a:1",
-        "quay.io/b:1",
-    ]
+    (config / "operators.indexes").write_text("quay.io/index:v4.10\nquay.io/other:v4.10")
+    (config / "operators.packagesAndChannels").write_text("ptp:stable\nptp:4.10")
+    (config / "excludePrecachePatterns").write_text("aws\n\n^gcp")
+    spec = read_spec(config, Flags())
+    assert str(spec.release) == "quay.io/release:4.10"
+    assert [str(image) for image in spec.additional] == ["quay.io/a:1", "quay.io/b:1"]
+    assert [str(image) for image in spec.indexes] == ["quay.io/index:v4.10", "quay.io/other:v4.10"]
+    assert spec.packages == (Wanted("ptp", "stable"), Wanted("ptp", "4.10"))
+    assert spec.excludes == ("aws", "^gcp")
     assert spec.space_required_gib == 35
 
 
 def test_a_flag_replaces_the_release_and_adds_to_the_rest(config: Path) -> None:
     (config / "platform.image").write_text("quay.io/release:4.10")
     (config / "additionalImages").write_text("quay.io/a:1")
-    spec = read_spec(config, "quay.io/release:4.11", ("quay.io/a:1", "quay.io/b:1"))
+    (config / "spaceRequired").write_text("35")
+    flags = Flags(
+        platform_image="quay.io/release:4.11",
+        additional=("quay.io/a:1", "quay.io/b:1"),
+        indexes=("quay.io/index:v4.10",),
+        packages=("ptp:stable",),
+        excludes=("aws",),
+        space_required="7",
+    )
+    spec = read_spec(config, flags)
+    assert [str(image) for image in spec.indexes] == ["quay.io/index:v4.10"]
+    assert (spec.packages, spec.excludes) == ((Wanted("ptp", "stable"),), ("aws",))
+    assert spec.space_required_gib == 7
     assert str(spec.release) == "quay.io/release:4.11"
     assert [str(image) for image in spec.additional] == ["quay.io/a:1", "quay.io/b:1"]
 
 
 def test_additional_images_alone_are_enough_and_the_last_line_counts(config: Path) -> None:
     (config / "additionalImages").write_text("quay.io/a:1")
-    assert [str(image) for image in read_spec(config, "", ()).images] == ["quay.io/a:1"]
+    spec = read_spec(config, Flags())
+    assert (spec.release, [str(image) for image in spec.additional]) == (None, ["quay.io/a:1"])
 
 
-@pytest.mark.parametrize("key", UNSUPPORTED)
-def test_a_key_that_is_not_carried_out_is_refused_when_it_is_set(config: Path, key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "text", "complaint"),
+    [
+        ("operators.indexes", "quay.io/index:v4.10", "no operators.packagesAndChannels"),
+        ("operators.packagesAndChannels", "ptp:stable", "no operators.indexes"),
+        ("operators.packagesAndChannels", "ptp", "'ptp' is not NAME:CHANNEL"),
+        ("operators.packagesAndChannels", "ptp:", "is not NAME:CHANNEL"),
+        ("operators.packagesAndChannels", "ptp:stable; touch /p", "is not NAME:CHANNEL"),
+        ("operators.indexes", "index", "names no registry"),
+    ],
+)
+def test_operators_that_cannot_be_meant_are_refused(
+    config: Path, key: str, text: str, complaint: str
+) -> None:
     (config / "platform.image").write_text("quay.io/release:4.10")
-    (config / key).write_text("anything")
-    with pytest.raises(AgentError, match=f"{key} is set, but this version does not support"):
-        read_spec(config, "", ())
+    (config / key).write_text(text)
+    with pytest.raises(AgentError, match=complaint):
+        read_spec(config, Flags())
+
+
+def test_a_start_takes_the_place_of_its_channels_head() -> None:
+    flags = Flags(
+        indexes=("quay.io/index:v4.10",),
+        packages=("ptp:stable", "ptp:4.10"),
+        starts=("ptp:stable:ptp.v4.10.1",),
+    )
+    assert read_spec(None, flags).packages == (
+        Wanted("ptp", "4.10"),
+        Wanted("ptp", "stable", "ptp.v4.10.1"),
+    )
+
+
+@pytest.mark.parametrize("start", ["ptp:stable", "ptp:stable:", "ptp:stable:a b"])
+def test_a_start_that_names_no_bundle_is_refused(start: str) -> None:
+    flags = Flags(indexes=("quay.io/index:v4.10",), packages=("ptp:stable",), starts=(start,))
+    with pytest.raises(AgentError, match=r"--from.*is not NAME:CHANNEL:BUNDLE"):
+        read_spec(None, flags)
 
 
 @pytest.mark.parametrize("text", ["-1", "1.5", "35 GiB", "٣"])
@@ -55,20 +103,20 @@ def test_a_space_that_is_no_whole_number_is_refused(config: Path, text: str) -> 
     (config / "platform.image").write_text("quay.io/release:4.10")
     (config / "spaceRequired").write_text(text)
     with pytest.raises(AgentError, match="not a whole number of GiB"):
-        read_spec(config, "", ())
+        read_spec(config, Flags())
 
 
 def test_two_release_images_are_refused(config: Path) -> None:
     (config / "platform.image").write_text("quay.io/a:1\nquay.io/b:1")
     with pytest.raises(AgentError, match="names 2 images"):
-        read_spec(config, "", ())
+        read_spec(config, Flags())
 
 
 def test_nothing_to_pull_is_refused(config: Path) -> None:
     with pytest.raises(AgentError, match="no image to pull"):
-        read_spec(config, "", ())
+        read_spec(config, Flags())
 
 
 def test_a_missing_config_map_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AgentError, match="not a directory"):
-        read_spec(tmp_path / "absent", "quay.io/a:1", ())
+        read_spec(tmp_path / "absent", Flags(platform_image="quay.io/a:1"))

@@ -38,7 +38,7 @@ async def test_pulling_is_what_the_command_does_by_default(
 ) -> None:
     async with serve() as registry:
         image = registry.add(RELEASE)
-        code, output = await end_of(await start(tmp_path, *command, "--platform-image", image))
+        code, output = await end_of(await start(tmp_path, *command, "--additional-image", image))
     assert code == 0, output
     assert (tmp_path / "images/blobs" / RELEASE.digest.replace(":", "/")).exists()
 
@@ -57,7 +57,7 @@ async def test_sigterm_ends_the_run_as_interrupted(tmp_path: Path) -> None:
     async with serve() as registry:
         image = registry.add(RELEASE)
         stall_all(registry, RELEASE)
-        process = await start(tmp_path, "--platform-image", image)
+        process = await start(tmp_path, "--additional-image", image)
         while not any("/blobs/" in path for path in registry.asked):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         process.send_signal(signal.SIGTERM)

@@ -1,10 +1,10 @@
 """One run of the workload: what to pull, what is missing, bring it, ask the store, say so.
 
-    spec ──► resolve ──► what is missing? ──► space? ──► spool ──► store, image by image ──► asked
+    spec ──► resolve ──► plan ──► space? ──► spool ──► store, image by image ──► asked
 
 Each step can be killed and repeated: what arrived is not fetched again.  Exit code 0 means that
 the store, asked, has every image; any other has a class (`api/progress.py`).
-Not here: expanding a release or a catalog into its images; that will sit between spec and resolve.
+Not here: what to pull (resolving.py), in which order (plan.py).
 """
 
 from __future__ import annotations
@@ -14,21 +14,24 @@ import contextlib
 import shutil
 import signal
 import sys
+import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import structlog
 
+from talm.agent.bringing import Bringing, raise_all
 from talm.agent.credentials import read_auth_file
 from talm.agent.download import Downloads
 from talm.agent.failures import failure
-from talm.agent.manifests import Blob, Image, resolve
+from talm.agent.layerfiles import LayerFiles
+from talm.agent.plan import Plan, make_plan
 from talm.agent.progress import ConfigMapSink, LogSink, Progress, Sink, TerminalSink
 from talm.agent.registry import Registry, open_session
+from talm.agent.resolving import Resolved, Resolver
 from talm.agent.settings import Settings
-from talm.agent.spec import Spec
 from talm.agent.spool import Spool
 from talm.agent.stores.base import ImageStore
 from talm.agent.stores.oci_layout import OciLayout
@@ -85,111 +88,74 @@ async def pull(settings: Settings, progress: Progress) -> None:
     spec = settings.spec()
     store = OciLayout(settings.layout_directory())
     store.create()
-    spool = Spool(settings.spool or store.directory / ".spool")
+    spool = Spool(settings.spool_directory())
     auths = read_auth_file(settings.auth_file)
     async with spool.locked(_LOCK_PATIENCE_S), open_session(settings.stall_s) as session:
         registry = Registry(
             session, auths, retry_for_s=settings.retry_for_s, on_retry=progress.retrying
         )
-        progress.enter(RunPhase.RESOLVING)
-        images = await _resolve(registry, spec, settings.architecture)
-        missing = {image.digest: await store.missing(image) for image in images}
-        _plan(spec, images, missing, spool=spool, progress=progress)
-        progress.enter(RunPhase.DOWNLOADING)
         downloads = Downloads(registry, spool, progress, streams=settings.streams)
-        run = _Run(store, spool, downloads, progress)
-        errors = await run.bring_all(images, missing)
-    _raise_all(errors, len(images))
-    progress.enter(RunPhase.VERIFYING)
-    for image in images:
-        if not await store.has(image):
-            raise failure(FailureClass.STORE_FAILED, f"{store.directory} lost {image.reference}")
-
-
-async def _resolve(registry: Registry, spec: Spec, architecture: str) -> tuple[Image, ...]:
-    """Read the manifests of all images, the release first."""
-    images = []
-    for reference in spec.images:
-        kind = (
-            FailureClass.RELEASE_UNREADABLE
-            if reference == spec.release
-            else FailureClass.IMAGE_NOT_FOUND
+        progress.enter(RunPhase.RESOLVING)
+        files = LayerFiles(store, (spool,), downloads)
+        resolved = await Resolver(registry, files, settings.architecture).resolve(spec)
+        plan = await look(resolved, store, spool)
+        progress.planned(
+            images=len(plan.images) + len(resolved.errors),
+            total=plan.total_bytes,
+            held=plan.total_bytes - plan.download_bytes,
         )
-        images.append(await resolve(registry, reference, architecture, kind))
-    return tuple(images)
+        _check_space(plan, spool, spec.space_required_gib)
+        progress.enter(RunPhase.DOWNLOADING)
+        errors = await Bringing(store, spool, downloads, progress).bring_all(plan)
+    raise_all([*resolved.errors, *errors], len(plan.images) + len(resolved.errors))
+    progress.enter(RunPhase.VERIFYING)
+    for planned in plan.images:
+        if not await store.has(planned.image):
+            raise failure(
+                FailureClass.STORE_FAILED, f"{store.directory} lost {planned.image.reference}"
+            )
 
 
-def _plan(
-    spec: Spec,
-    images: Sequence[Image],
-    missing: dict[str, tuple[Blob, ...]],
-    *,
-    spool: Spool,
-    progress: Progress,
-) -> None:
-    """Set the totals and check the space.  Raises AgentError (InsufficientSpace).
+async def plan_only(settings: Settings) -> Plan:
+    """Return what `pull` would do; nothing is changed but a directory that is removed again.
+
+    What must be read to know it (catalogs, the release's list) is read from the store and the
+    spool where they have it.  Raises AgentError.
+    """
+    spec = settings.spec()
+    store = OciLayout(settings.layout_directory())
+    spool = Spool(settings.spool_directory())
+    auths = read_auth_file(settings.auth_file)
+    with tempfile.TemporaryDirectory(prefix="talm-plan-") as directory:
+        scratch = Spool(Path(directory))
+        async with open_session(settings.stall_s) as session:
+            registry = Registry(session, auths, retry_for_s=settings.retry_for_s)
+            downloads = Downloads(registry, scratch, Progress("plan"), streams=settings.streams)
+            files = LayerFiles(store, (spool, scratch), downloads)
+            resolved = await Resolver(registry, files, settings.architecture).resolve(spec)
+        raise_all(resolved.errors, len(resolved.images) + len(resolved.errors))
+        return await look(resolved, store, spool)
+
+
+async def look(resolved: Resolved, store: ImageStore, spool: Spool) -> Plan:
+    """Ask store and spool what is there, and plan the rest."""
+    missing = {image.digest: await store.missing(image) for image in resolved.images}
+    digests = {blob.digest for blobs in missing.values() for blob in blobs}
+    spooled = {digest: spool.held(digest) for digest in digests}
+    return make_plan(resolved.images, missing, spooled, resolved.warnings)
+
+
+def _check_space(plan: Plan, spool: Spool, required_gib: int) -> None:
+    """Raise AgentError (InsufficientSpace) when what is missing does not fit.
 
     Nothing is checked when nothing is missing: a run that finds all of it cached succeeds.
     """
-    every = {blob.digest: blob.size for image in images for blob in image.blobs}
-    wanted = {blob.digest: blob.size for blobs in missing.values() for blob in blobs}
-    spooled = sum(min(spool.held(digest), size) for digest, size in wanted.items())
-    needed = sum(wanted.values()) - spooled
-    total = sum(every.values())
-    progress.planned(images=len(images), total=total, held=total - needed)
     free = shutil.disk_usage(spool.directory).free
-    least = max(needed, spec.space_required_gib << 30)
-    if needed and free < least:
+    least = max(plan.download_bytes, required_gib << 30)
+    if plan.download_bytes and free < least:
         raise failure(
             FailureClass.INSUFFICIENT_SPACE,
             f"{spool.directory}: {least / 2**30:.2f} GiB needed, {free / 2**30:.2f} GiB free",
-        )
-
-
-class _Run:
-    """The images of one run on their way from the registry into the store."""
-
-    def __init__(
-        self, store: ImageStore, spool: Spool, downloads: Downloads, progress: Progress
-    ) -> None:
-        self._store = store
-        self._spool = spool
-        self._downloads = downloads
-        self._progress = progress
-
-    async def bring_all(
-        self, images: Sequence[Image], missing: dict[str, tuple[Blob, ...]]
-    ) -> list[AgentError]:
-        """Bring all images; those that failed come back as errors, in the order of `images`."""
-        async with asyncio.TaskGroup() as group:
-            ways = [
-                group.create_task(self._bring(group, image, missing[image.digest]))
-                for image in images
-            ]
-        return [error for way in ways if (error := way.result())]
-
-    async def _bring(
-        self, group: asyncio.TaskGroup, image: Image, missing: Sequence[Blob]
-    ) -> AgentError | None:
-        self._progress.working_on(str(image.reference))
-        try:
-            await self._downloads.bring(group, image, missing)
-            await self._store.put(image, self._spool)
-        except AgentError as exc:
-            log.warning("image failed", image=str(image.reference), error=str(exc))
-            return exc
-        self._progress.image_done()
-        return None
-
-
-def _raise_all(errors: Sequence[AgentError], images: int) -> None:
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        first = errors[0]
-        texts = "; ".join(str(error) for error in errors)
-        raise AgentError(
-            first.kind, f"{len(errors)} of {images} images failed: {texts}", first.exit_code
         )
 
 

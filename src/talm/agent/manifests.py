@@ -15,10 +15,12 @@ from talm.agent.failures import failure
 from talm.agent.references import Reference, is_digest
 from talm.agent.registry import DOCKER_LIST, OCI_INDEX, Corrupt, Document, Registry
 from talm.api.progress import FailureClass
+from talm.errors import Bug
 
 # Which of manifests, config and layers are there.
 _LIST: Final = (True, False, False)
 _IMAGE: Final = (False, True, True)
+_ELSEWHERE: Final = (".foreign.", ".nondistributable.")  # layers to be fetched from a URL
 _MAX_DEPTH: Final = 3  # an index of indexes is legal and rare; a chain without end is an attack
 
 
@@ -48,6 +50,14 @@ class Image:
         return self.documents[0].digest
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parts:
+    """What an image consists of, layers from the bottom up; one may be there more than once."""
+
+    config: Blob
+    layers: tuple[Blob, ...]
+
+
 class _Platform(msgspec.Struct):
     architecture: str = ""
     os: str = ""
@@ -58,6 +68,7 @@ class _Descriptor(msgspec.Struct, rename="camel"):
     size: int
     media_type: str = ""
     platform: _Platform | None = None
+    urls: list[str] | None = None
 
 
 class _Body(msgspec.Struct, rename="camel"):
@@ -118,6 +129,8 @@ def read_body(document: Document) -> _Body:
     for part in [*config, *(body.layers or []), *(body.manifests or [])]:
         if not is_digest(part.digest) or part.size < 0:
             raise Unreadable(f"{document.digest} names {part.digest[:80]!r}, which is no digest")
+        if part.urls or any(word in part.media_type for word in _ELSEWHERE):
+            raise Unreadable(f"{document.digest} has a layer that is kept outside of the registry")
     return body
 
 
@@ -140,6 +153,15 @@ def media_type_of(document: Document) -> str:
     if body.manifests is not None and document.media_type not in (OCI_INDEX, DOCKER_LIST):
         return OCI_INDEX
     return document.media_type
+
+
+def parts_of(image: Image) -> Parts:
+    """Return config and layers of a resolved image."""
+    body = read_body(image.documents[-1])
+    if body.config is None:  # resolve() ends at an image
+        raise Bug(f"{image.reference} was resolved to a list")
+    layers = tuple(Blob(layer.digest, layer.size) for layer in body.layers or ())
+    return Parts(Blob(body.config.digest, body.config.size), layers)
 
 
 def _blobs(body: _Body) -> tuple[Blob, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from talm.agent.failures import invalid_spec
-from talm.agent.spec import Spec, read_spec
+from talm.agent.spec import Flags, Spec, read_spec
 
 _MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
 _OCI_LAYOUT: Final = "oci-layout:"
@@ -25,7 +25,7 @@ def this_architecture() -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The flags of `talm agent pull`, not yet checked: `run_agent` reports what is wrong in them.
+    """The flags of `talm agent`, not yet checked: `run_agent` reports what is wrong in them.
 
     `store` is KIND:PLACE.  `spool` (None: `.spool` in the store) keeps partial blobs between runs.
     `progress_config_map` is NAMESPACE/NAME or "".  `run` names this run in the record.
@@ -36,6 +36,11 @@ class Settings:
     config: Path | None = None
     platform_image: str = ""
     additional_images: tuple[str, ...] = ()
+    operator_indexes: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    starts: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+    space_required: str = ""
     store: str = "oci-layout:/var/lib/talm/images"
     spool: Path | None = None
     streams: int = 4
@@ -49,7 +54,16 @@ class Settings:
 
     def spec(self) -> Spec:
         """Read and check what to pull.  Raises AgentError (InvalidSpec)."""
-        return read_spec(self.config, self.platform_image, self.additional_images)
+        flags = Flags(
+            platform_image=self.platform_image,
+            additional=self.additional_images,
+            indexes=self.operator_indexes,
+            packages=self.packages,
+            starts=self.starts,
+            excludes=self.excludes,
+            space_required=self.space_required,
+        )
+        return read_spec(self.config, flags)
 
     def layout_directory(self) -> Path:
         """Where the OCI layout is.  Raises AgentError (InvalidSpec) for another kind of store."""
@@ -59,6 +73,10 @@ class Settings:
                 f"the store is {self.store!r}; this version knows {_OCI_LAYOUT}DIRECTORY"
             )
         return Path(place)
+
+    def spool_directory(self) -> Path:
+        """Where partial blobs wait.  Raises AgentError (InvalidSpec), as `layout_directory`."""
+        return self.spool or self.layout_directory() / ".spool"
 
     def progress_target(self) -> tuple[str, str] | None:
         """Namespace and name of the ConfigMap for the record; None when none is wanted."""

@@ -1,67 +1,131 @@
-"""What to pull: the keys of the ConfigMap (mounted as files) and the flags, as one checked value.
+"""What to pull: the keys of the mounted ConfigMap and the flags, checked before a byte moves.
 
-Not decided here: where it goes and how (settings.py).  A key whose meaning this version does not
-carry out is refused when it is set: a run that ignored it would be called a success.
+platform.image               operators.indexes               excludePrecachePatterns
+additionalImages             operators.packagesAndChannels   spaceRequired
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
+from talm.agent.channels import Wanted
 from talm.agent.failures import invalid_spec
 from talm.agent.references import Reference, parse_lines
 
 PLATFORM_IMAGE: Final = "platform.image"
 ADDITIONAL_IMAGES: Final = "additionalImages"
+INDEXES: Final = "operators.indexes"
+PACKAGES: Final = "operators.packagesAndChannels"
+EXCLUDES: Final = "excludePrecachePatterns"
 SPACE_REQUIRED: Final = "spaceRequired"
-UNSUPPORTED: Final = (
-    "operators.indexes",
-    "operators.packagesAndChannels",
-    "excludePrecachePatterns",
-)
+KEYS: Final = (PLATFORM_IMAGE, ADDITIONAL_IMAGES, INDEXES, PACKAGES, EXCLUDES, SPACE_REQUIRED)
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._+-]+")
+
+T = TypeVar("T")
+Parser = Callable[[str, str], Sequence[T]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """What the command line says of what to pull; `starts` are NAME:CHANNEL:BUNDLE."""
+
+    platform_image: str = ""
+    additional: tuple[str, ...] = ()
+    indexes: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    starts: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+    space_required: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Spec:
-    """The images to bring, each once; `release` is None when only additional ones are wanted.
+    """What to bring, each once; `release` is None when only other images are wanted.
 
     `space_required_gib` is what the user wants to see free before a download starts; 0: unsaid.
     """
 
     release: Reference | None
     additional: tuple[Reference, ...] = ()
+    indexes: tuple[Reference, ...] = ()
+    packages: tuple[Wanted, ...] = ()
+    excludes: tuple[str, ...] = ()
     space_required_gib: int = 0
 
-    @property
-    def images(self) -> tuple[Reference, ...]:
-        """All images, the release first."""
-        first = (self.release,) if self.release else ()
-        return first + tuple(image for image in self.additional if image != self.release)
 
-
-def read_spec(config: Path | None, platform_image: str, additional: tuple[str, ...]) -> Spec:
+def read_spec(config: Path | None, flags: Flags) -> Spec:
     """Read the mounted ConfigMap (None: flags only) and lay the flags over it.
 
-    A flag replaces the release image of the ConfigMap and adds to its additional images.
+    A flag replaces the one value of a key (release, space) and adds to a list.
     Raises AgentError (InvalidSpec) that names the key, the line and the reason.
     """
-    keys = _read_keys(config) if config else {}
-    for key in UNSUPPORTED:
-        if keys.get(key, "").strip():
-            raise invalid_spec(f"{key} is set, but this version does not support it yet")
-    release = parse_lines("--platform-image", platform_image) or parse_lines(
-        PLATFORM_IMAGE, keys.get(PLATFORM_IMAGE, "")
+    keys = _read_keys(config) if config else dict.fromkeys(KEYS, "")
+    release = parse_lines("--platform-image", flags.platform_image) or parse_lines(
+        PLATFORM_IMAGE, keys[PLATFORM_IMAGE]
     )
     if len(release) > 1:
         raise invalid_spec(f"{PLATFORM_IMAGE} names {len(release)} images, it may name one")
-    more = parse_lines(ADDITIONAL_IMAGES, keys.get(ADDITIONAL_IMAGES, ""))
-    more += parse_lines("--additional-image", "\n".join(additional))
-    if not release and not more:
-        raise invalid_spec(f"no image to pull: neither {PLATFORM_IMAGE} nor {ADDITIONAL_IMAGES}")
-    space = _gib(keys.get(SPACE_REQUIRED, "").strip())
-    return Spec(release[0] if release else None, tuple(dict.fromkeys(more)), space)
+
+    def both(parser: Parser[T], key: str, flag: str, values: Sequence[str]) -> tuple[T, ...]:
+        found = (*parser(key, keys[key]), *parser(flag, "\n".join(values)))
+        return tuple(dict.fromkeys(found))
+
+    packages = both(_channels, PACKAGES, "--package", flags.packages)
+    spec = Spec(
+        release[0] if release else None,
+        both(parse_lines, ADDITIONAL_IMAGES, "--additional-image", flags.additional),
+        both(parse_lines, INDEXES, "--operator-index", flags.indexes),
+        _with_starts(packages, _starts("--from", "\n".join(flags.starts))),
+        both(_lines, EXCLUDES, "--exclude", flags.excludes),
+        _gib(flags.space_required.strip() or keys[SPACE_REQUIRED].strip()),
+    )
+    _check(spec)
+    return spec
+
+
+def _check(spec: Spec) -> None:
+    """Refuse what would bring less than it seems to say."""
+    if spec.indexes and not spec.packages:
+        raise invalid_spec(f"{INDEXES} is set, but no {PACKAGES}")
+    if spec.packages and not spec.indexes:
+        raise invalid_spec(f"{PACKAGES} is set, but no {INDEXES}")
+    if not (spec.release or spec.additional or spec.indexes):
+        raise invalid_spec(
+            f"no image to pull: none of {PLATFORM_IMAGE}, {INDEXES} and {ADDITIONAL_IMAGES}"
+        )
+
+
+def _lines(_: str, text: str) -> tuple[str, ...]:
+    """Return the lines that are not blank: an empty expression would match everything."""
+    return tuple(line.strip() for line in text.split("\n") if line.strip())
+
+
+def _channels(source: str, text: str) -> tuple[Wanted, ...]:
+    return tuple(Wanted(*_fields(source, line, "NAME:CHANNEL")) for line in _lines(source, text))
+
+
+def _starts(source: str, text: str) -> tuple[Wanted, ...]:
+    lines = _lines(source, text)
+    return tuple(Wanted(*_fields(source, line, "NAME:CHANNEL:BUNDLE")) for line in lines)
+
+
+def _fields(source: str, line: str, form: str) -> list[str]:
+    fields = line.split(":")
+    if len(fields) != len(form.split(":")) or not all(_PLAIN.fullmatch(field) for field in fields):
+        raise invalid_spec(f"{source}: {line[:200]!r} is not {form}")
+    return fields
+
+
+def _with_starts(packages: Sequence[Wanted], starts: Sequence[Wanted]) -> tuple[Wanted, ...]:
+    """Let a channel that has starts be walked from each of them, and the others be as they are."""
+    walked = {(one.package, one.channel) for one in starts}
+    others = [one for one in packages if (one.package, one.channel) not in walked]
+    return (*others, *dict.fromkeys(starts))
 
 
 def _read_keys(config: Path) -> dict[str, str]:
@@ -70,7 +134,7 @@ def _read_keys(config: Path) -> dict[str, str]:
     try:
         if not config.is_dir():
             raise invalid_spec(f"{config} is not a directory with the ConfigMap's keys as files")
-        for key in (PLATFORM_IMAGE, ADDITIONAL_IMAGES, SPACE_REQUIRED, *UNSUPPORTED):
+        for key in KEYS:
             file = config / key
             keys[key] = file.read_text(encoding="utf-8") if file.exists() else ""
     except (OSError, UnicodeDecodeError) as exc:

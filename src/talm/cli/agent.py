@@ -3,14 +3,147 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from talm.agent.main import run_agent
+from talm.agent.main import plan_only, run_agent
+from talm.agent.plan import Plan
 from talm.agent.settings import Settings, default_termination_log
+from talm.errors import AgentError
+
+_Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+
+_WHAT: Final[tuple[_Decorator, ...]] = (
+    click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        envvar="TALM_CONFIG",
+        metavar="DIR",
+        help="Mounted ConfigMap: platform.image, operators.indexes, … as files.",
+    ),
+    click.option(
+        "--platform-image",
+        default="",
+        envvar="TALM_PLATFORM_IMAGE",
+        metavar="IMAGE",
+        help="Release image; replaces the ConfigMap's.",
+    ),
+    click.option(
+        "--additional-image",
+        "additional_images",
+        multiple=True,
+        envvar="TALM_ADDITIONAL_IMAGES",
+        metavar="IMAGE",
+        help="One more image (may be repeated; in the environment split by blanks).",
+    ),
+    click.option(
+        "--operator-index",
+        "operator_indexes",
+        multiple=True,
+        envvar="TALM_OPERATOR_INDEXES",
+        metavar="IMAGE",
+        help="A catalog of operators (may be repeated).",
+    ),
+    click.option(
+        "--package",
+        "packages",
+        multiple=True,
+        envvar="TALM_PACKAGES",
+        metavar="NAME:CHANNEL",
+        help="Cache the head of this channel (may be repeated).",
+    ),
+    click.option(
+        "--from",
+        "starts",
+        multiple=True,
+        envvar="TALM_FROM",
+        metavar="NAME:CHANNEL:BUNDLE",
+        help="Cache all bundles from this one to the head (may be repeated).",
+    ),
+    click.option(
+        "--exclude",
+        "excludes",
+        multiple=True,
+        envvar="TALM_EXCLUDES",
+        metavar="PATTERN",
+        help="Leave out images of the release: POSIX basic expression (may be repeated).",
+    ),
+    click.option(
+        "--space-required",
+        default="",
+        envvar="TALM_SPACE_REQUIRED",
+        metavar="GIB",
+        help="Free space to insist on; replaces the ConfigMap's.",
+    ),
+)
+_HOW: Final[tuple[_Decorator, ...]] = (
+    click.option(
+        "--store",
+        default="oci-layout:/var/lib/talm/images",
+        show_default=True,
+        envvar="TALM_STORE",
+        metavar="oci-layout:PATH",
+        help="Where the images go.",
+    ),
+    click.option(
+        "--spool",
+        type=click.Path(path_type=Path),
+        envvar="TALM_SPOOL",
+        metavar="DIR",
+        help="Where partial downloads wait; in the store's .spool unless given.",
+    ),
+    click.option(
+        "--streams",
+        type=click.IntRange(1, 64),
+        default=4,
+        show_default=True,
+        envvar="TALM_STREAMS",
+        help="Blobs in flight at once.",
+    ),
+    click.option(
+        "--auth-file",
+        type=click.Path(path_type=Path),
+        envvar=["TALM_AUTH_FILE", "REGISTRY_AUTH_FILE"],
+        metavar="FILE",
+        help="auth.json with the registries' credentials.",
+    ),
+    click.option(
+        "--retry-for",
+        "retry_for_s",
+        type=click.FloatRange(0),
+        default=600.0,
+        show_default=True,
+        envvar="TALM_RETRY_FOR",
+        metavar="SECONDS",
+        help="A request is given up when it has brought no byte for so long.",
+    ),
+    click.option(
+        "--stall",
+        "stall_s",
+        type=click.FloatRange(0.1),
+        default=30.0,
+        show_default=True,
+        envvar="TALM_STALL",
+        metavar="SECONDS",
+        help="A transfer without a byte for so long is cut and resumed.",
+    ),
+)
+
+
+def _with(options: tuple[_Decorator, ...]) -> _Decorator:
+    """Give a command options that others have too."""
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 class _PullByDefault(click.Group):
@@ -28,51 +161,8 @@ def agent() -> None:
 
 
 @agent.command()
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    envvar="TALM_CONFIG",
-    metavar="DIR",
-    help="Mounted ConfigMap: platform.image, additionalImages, spaceRequired as files.",
-)
-@click.option(
-    "--platform-image",
-    default="",
-    envvar="TALM_PLATFORM_IMAGE",
-    metavar="IMAGE",
-    help="Release image; replaces the ConfigMap's.",
-)
-@click.option(
-    "--additional-image",
-    "additional_images",
-    multiple=True,
-    envvar="TALM_ADDITIONAL_IMAGES",
-    metavar="IMAGE",
-    help="One more image (may be repeated; in the environment split by blanks).",
-)
-@click.option(
-    "--store",
-    default="oci-layout:/var/lib/talm/images",
-    show_default=True,
-    envvar="TALM_STORE",
-    metavar="oci-layout:PATH",
-    help="Where the images go.",
-)
-@click.option(
-    "--spool",
-    type=click.Path(path_type=Path),
-    envvar="TALM_SPOOL",
-    metavar="DIR",
-    help="Where partial downloads wait; in the store's .spool unless given.",
-)
-@click.option(
-    "--streams",
-    type=click.IntRange(1, 64),
-    default=4,
-    show_default=True,
-    envvar="TALM_STREAMS",
-    help="Blobs in flight at once.",
-)
+@_with(_WHAT)
+@_with(_HOW)
 @click.option(
     "--progress-configmap",
     "progress_config_map",
@@ -88,13 +178,6 @@ def agent() -> None:
     help="Name of this run in the record; a random one unless given.",
 )
 @click.option(
-    "--auth-file",
-    type=click.Path(path_type=Path),
-    envvar=["TALM_AUTH_FILE", "REGISTRY_AUTH_FILE"],
-    metavar="FILE",
-    help="auth.json with the registries' credentials.",
-)
-@click.option(
     "--termination-log",
     type=click.Path(path_type=Path),
     default=default_termination_log,
@@ -102,26 +185,54 @@ def agent() -> None:
     metavar="FILE",
     help="Gets class and text of a failure; /dev/termination-log in a container.",
 )
-@click.option(
-    "--retry-for",
-    "retry_for_s",
-    type=click.FloatRange(0),
-    default=600.0,
-    show_default=True,
-    envvar="TALM_RETRY_FOR",
-    metavar="SECONDS",
-    help="A request is given up when it has brought no byte for so long.",
-)
-@click.option(
-    "--stall",
-    "stall_s",
-    type=click.FloatRange(0.1),
-    default=30.0,
-    show_default=True,
-    envvar="TALM_STALL",
-    metavar="SECONDS",
-    help="A transfer without a byte for so long is cut and resumed.",
-)
 def pull(**flags: Any) -> None:
     """Bring the images, resume what was begun, exit 0 only when the store has them all."""
     sys.exit(asyncio.run(run_agent(Settings(**flags))))
+
+
+@agent.command()
+@_with(_WHAT)
+@_with(_HOW)
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
+def plan(output: str, **flags: Any) -> None:
+    """Print what a pull would bring and what the store already has; nothing is moved."""
+    try:
+        found = asyncio.run(plan_only(Settings(**flags)))
+    except AgentError as exc:
+        click.echo(f"talm agent plan: {exc}", err=True)
+        sys.exit(exc.exit_code)
+    if output == "json":
+        click.echo(json.dumps(found.as_data(), indent=2))
+    else:
+        _print_table(found)
+
+
+def _print_table(plan: Plan) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("IMAGE", "STATE", box=None, pad_edge=False)
+    table.add_column("MIB", justify="right")
+    table.add_column("MISSING", justify="right")
+    for planned in plan.images:
+        missing = sum(blob.size for blob in planned.missing)
+        state = "missing" if missing else "cached"
+        size = sum(blob.size for blob in planned.image.blobs)
+        table.add_row(str(planned.image.reference), state, _mib(size), _mib(missing))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(
+        f"{len(plan.images)} images, {plan.cached} of them cached; "
+        f"{len(plan.missing)} of {len(plan.blobs)} blobs missing"
+    )
+    console.print(
+        f"{_mib(plan.total_bytes)} MiB in all, {_mib(plan.missing_bytes)} MiB missing, "
+        f"{_mib(plan.download_bytes)} MiB to download, "
+        f"about {_mib(plan.unpacked_bytes)} MiB when unpacked"
+    )
+    for warning in plan.warnings:
+        console.print(f"warning: {warning}", markup=False)
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f}"

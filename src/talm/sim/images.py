@@ -55,7 +55,12 @@ def digest_of(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def build_image(repository: str, layers: Sequence[Mapping[str, bytes]]) -> SyntheticImage:
+def build_image(
+    repository: str,
+    layers: Sequence[Mapping[str, bytes]],
+    *,
+    labels: Mapping[str, str] | None = None,
+) -> SyntheticImage:
     """Build an image for linux/amd64 out of layers, each a map of path to content."""
     tars = [_tar(files) for files in layers]
     blobs = [gzip.compress(tar, compresslevel=1, mtime=0) for tar in tars]
@@ -64,7 +69,7 @@ def build_image(repository: str, layers: Sequence[Mapping[str, bytes]]) -> Synth
             "created": _CREATED,
             "architecture": "amd64",
             "os": "linux",
-            "config": {},
+            "config": {"Labels": dict(labels)} if labels else {},
             "rootfs": {"type": "layers", "diff_ids": [digest_of(tar) for tar in tars]},
         }
     )

@@ -21,6 +21,10 @@ class ImageStore(Protocol):
         """Return the blobs of `image` that the store does not hold intact; it has been asked."""
         ...
 
+    async def blob(self, blob: Blob) -> Path | None:
+        """Return an intact file with the blob as served; None when the store keeps none."""
+        ...
+
     async def put(self, image: Image, spool: Spool) -> None:
         """Take what is missing from the spool and make the image appear, whole or not at all."""
         ...

@@ -61,6 +61,10 @@ class OciLayout:
         """Return the blobs that are absent or damaged; a damaged file is removed."""
         return tuple([b for b in image.blobs if not await self._holds(b.digest, b.size)])
 
+    async def blob(self, blob: Blob) -> Path | None:
+        """Return the blob's file when it is there and intact."""
+        return self.blob_file(blob.digest) if await self._holds(blob.digest, blob.size) else None
+
     async def put(self, image: Image, spool: Spool) -> None:
         """Move the missing blobs in, then the documents, then the entry of `index.json`."""
         absent = await self.missing(image)

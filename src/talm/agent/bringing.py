@@ -1,0 +1,67 @@
+"""The images of one run on their way from the registry into the store, each for itself.
+
+One that fails for good does not stop the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from talm.agent.download import Downloads
+from talm.agent.manifests import Blob, Image
+from talm.agent.plan import Plan
+from talm.agent.progress import Progress
+from talm.agent.spool import Spool
+from talm.agent.stores.base import ImageStore
+from talm.errors import AgentError
+
+log = structlog.get_logger()
+
+
+class Bringing:
+    """The images of one run on their way from the registry into the store."""
+
+    def __init__(
+        self, store: ImageStore, spool: Spool, downloads: Downloads, progress: Progress
+    ) -> None:
+        self._store = store
+        self._spool = spool
+        self._downloads = downloads
+        self._progress = progress
+
+    async def bring_all(self, plan: Plan) -> list[AgentError]:
+        """Bring all images in the plan's order; those that failed come back as errors."""
+        async with asyncio.TaskGroup() as group:
+            ways = [
+                group.create_task(self._bring(group, planned.image, planned.missing))
+                for planned in plan.images
+            ]
+        return [error for way in ways if (error := way.result())]
+
+    async def _bring(
+        self, group: asyncio.TaskGroup, image: Image, missing: Sequence[Blob]
+    ) -> AgentError | None:
+        self._progress.working_on(str(image.reference))
+        try:
+            await self._downloads.bring(group, image, missing)
+            await self._store.put(image, self._spool)
+        except AgentError as exc:
+            log.warning("image failed", image=str(image.reference), error=str(exc))
+            return exc
+        self._progress.image_done()
+        return None
+
+
+def raise_all(errors: Sequence[AgentError], images: int) -> None:
+    """Raise the failure of a run, when one of its `images` failed; the text names every one."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        first = errors[0]
+        texts = "; ".join(str(error) for error in errors)
+        raise AgentError(
+            first.kind, f"{len(errors)} of {images} images failed: {texts}", first.exit_code
+        )

@@ -40,10 +40,10 @@ check: env $(GENERATED_CHECKS)
 	@echo "make check: passed"
 
 hub: controlplane
-	@$(RUN) -m talm.sim.standing start --crds deploy/crds $(HUB)
+	@$(RUN) -m talm.sim.plane.standing start --crds deploy/crds $(HUB)
 
 hub-stop: env
-	@$(RUN) -m talm.sim.standing stop $(HUB)
+	@$(RUN) -m talm.sim.plane.standing stop $(HUB)
 
 e2e: controlplane agents
 	@$(RUN) -m pytest -m "long or e2e" $(PYTEST); \
@@ -68,7 +68,7 @@ check-docs: env
 	$(RUN) docs/generate.py --check
 
 clean:
-	@if [ -d $(HUB) ] && [ -x $(RUN) ]; then $(RUN) -m talm.sim.standing stop $(HUB); fi
+	@if [ -d $(HUB) ] && [ -x $(RUN) ]; then $(RUN) -m talm.sim.plane.standing stop $(HUB); fi
 	rm -rf .venv run dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 	@echo "built programs are kept in $${TALM_CACHE:-~/.cache/talm}"
 

@@ -33,10 +33,10 @@ from talm.api.cgu import ClusterGroupUpgrade
 from talm.hub.logs import set_up
 from talm.kube.client import Client
 from talm.kube.watch import Informer
-from talm.sim import foreign_crds
-from talm.sim.controlplane import ControlPlane
 from talm.sim.fleet import Fleet, FleetSettings
-from talm.sim.spokejobs import JobPlan, SpokeTimes
+from talm.sim.plane import foreign_crds
+from talm.sim.plane.controlplane import ControlPlane
+from talm.sim.spoke.spokejobs import JobPlan, SpokeTimes
 
 ROOT = Path(__file__).parents[1]
 NAME = "bench"

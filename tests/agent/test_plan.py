@@ -5,10 +5,10 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from talm.agent.manifests import Blob, Image
+from talm.agent.content.manifests import Blob, Image
+from talm.agent.content.references import parse
 from talm.agent.plan import make_plan
-from talm.agent.references import parse
-from talm.agent.registry import Document
+from talm.agent.transfer.registry import Document
 
 SIZES = {f"sha256:{n:064x}": 100 * (n + 1) for n in range(8)}
 DIGESTS = tuple(SIZES)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from talm.agent.channels import Wanted
+from talm.agent.catalog.channels import Wanted
 from talm.agent.spec import KEYS, Flags, read_spec
 from talm.errors import AgentError
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from talm.cli import demo as module
 from talm.cli.demo import demo
 from talm.errors import SetupError
-from talm.sim.breakage import BREAKS
+from talm.sim.demo.breakage import BREAKS
 
 
 def test_help_explains_every_break() -> None:

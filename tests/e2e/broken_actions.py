@@ -13,16 +13,16 @@ import pytest
 
 from talm.api import kinds
 from talm.errors import AlreadyExists, Forbidden, NotFound
-from talm.sim import actionagent
-from talm.sim.actionagent import COMPLETED, ActionAgent, Failed
-from talm.sim.actiongc import ActionCollector
-from talm.sim.feed import Feed
+from talm.sim.agents import actionagent
+from talm.sim.agents.actionagent import COMPLETED, ActionAgent, Failed
+from talm.sim.agents.mergepatch import replacing_patch
+from talm.sim.agents.restmapper import NoMapping, RestMapper
+from talm.sim.agents.wire import Action, KubeWork, find
+from talm.sim.agents.workqueue import Panic, SerialQueue
+from talm.sim.hubside.actiongc import ActionCollector
+from talm.sim.hubside.feed import Feed
 from talm.sim.links import Link
-from talm.sim.mergepatch import replacing_patch
-from talm.sim.restmapper import NoMapping, RestMapper
-from talm.sim.spokes import Served
-from talm.sim.wire import Action, KubeWork, find
-from talm.sim.workqueue import Panic, SerialQueue
+from talm.sim.spoke.spokes import Served
 
 from . import memory
 

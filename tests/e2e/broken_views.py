@@ -12,14 +12,14 @@ import pytest
 
 from talm.api.kinds import Kind
 from talm.errors import ApiError, Unreachable
-from talm.sim import viewagent
-from talm.sim.agents import Agent
+from talm.sim.agents import viewagent
+from talm.sim.agents.base import Agent
+from talm.sim.agents.restmapper import NoMapping, RestMapper
+from talm.sim.agents.viewagent import PROCESSING, Refused, ViewAgent
+from talm.sim.agents.wire import AgentCondition, Conditions, Scope, find
 from talm.sim.links import Link, LinkState
-from talm.sim.restmapper import NoMapping, RestMapper
 from talm.sim.site import build_site
-from talm.sim.spokes import Served
-from talm.sim.viewagent import PROCESSING, Refused, ViewAgent
-from talm.sim.wire import AgentCondition, Conditions, Scope, find
+from talm.sim.spoke.spokes import Served
 
 from . import memory
 

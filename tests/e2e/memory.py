@@ -13,15 +13,15 @@ from typing import Any, Final, TypeVar
 from talm.api import kinds
 from talm.api.kinds import Kind
 from talm.errors import ApiError, Forbidden, Unreachable
-from talm.sim.actiongc import ActionCollector
+from talm.sim.agents.policyagent import not_yet_compliant
+from talm.sim.agents.wire import Action, View
 from talm.sim.clock import Clock
-from talm.sim.feed import Feed
-from talm.sim.memoryspoke import ADDRESS, MemorySpoke
-from talm.sim.policyagent import not_yet_compliant
+from talm.sim.hubside.actiongc import ActionCollector
+from talm.sim.hubside.feed import Feed
 from talm.sim.site import ACTIONS, VIEWS, Site, build_site
-from talm.sim.spokejobs import SpokeTimes
-from talm.sim.spokes import Served
-from talm.sim.wire import Action, View
+from talm.sim.spoke.memoryspoke import ADDRESS, MemorySpoke
+from talm.sim.spoke.spokejobs import SpokeTimes
+from talm.sim.spoke.spokes import Served
 from tests.sim.fakehub import FakeHub
 from tests.sim.virtual import VirtualLoop
 

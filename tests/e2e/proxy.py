@@ -20,9 +20,9 @@ from typing import Any, Final
 import aiohttp
 from aiohttp import web
 
-from talm.sim.controlplane import ControlPlane
-from talm.sim.identities import ADMIN, Authority
-from talm.sim.listen import LOOPBACK, ReservedPort
+from talm.sim.plane.controlplane import ControlPlane
+from talm.sim.plane.identities import ADMIN, Authority
+from talm.sim.plane.listen import LOOPBACK, ReservedPort
 
 from .journal import Faults, Journal, Request, Side
 

@@ -13,16 +13,16 @@ from typing import Any, Final, Protocol
 from talm.api import kinds
 from talm.kube.client import Client
 from talm.kube.watch import Informer
-from talm.sim import foreign_crds
-from talm.sim.actiongc import ActionCollector
+from talm.sim.agents.wire import Action
 from talm.sim.clock import Clock
-from talm.sim.controlplane import SPOKE_CONTROLLERS, ControlPlane
-from talm.sim.feed import Feed
 from talm.sim.fleet import Fleet, FleetSettings
-from talm.sim.identities import write_private
-from talm.sim.kubespoke import KubeSpoke
-from talm.sim.realagents import action_collector, view_action_agent
-from talm.sim.wire import Action
+from talm.sim.hubside.actiongc import ActionCollector
+from talm.sim.hubside.feed import Feed
+from talm.sim.plane import foreign_crds
+from talm.sim.plane.controlplane import SPOKE_CONTROLLERS, ControlPlane
+from talm.sim.plane.identities import write_private
+from talm.sim.plane.realagents import action_collector, view_action_agent
+from talm.sim.spoke.kubespoke import KubeSpoke
 
 from .journal import Change, Faults, Journal, Side
 from .proxy import Gate, now

@@ -12,8 +12,8 @@ from rich.console import Console
 from talm.api.words import Phase
 from talm.cli.render import Screen
 from talm.cli.walk import Walk
-from talm.sim.demoworld import DemoWorld
-from talm.sim.expectations import read_manual
+from talm.sim.demo.demoworld import DemoWorld
+from talm.sim.demo.expectations import read_manual
 from tests.conftest import skip_without, skip_without_program
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 
 from talm.kube.client import Client
-from talm.sim.controlplane import ControlPlane
-from talm.sim.hubs import Hub
+from talm.sim.plane.controlplane import ControlPlane
+from talm.sim.plane.hubs import Hub
 
 from .operator import install
 from .scene import Scene, set_scene

@@ -16,9 +16,9 @@ import yaml
 
 from talm.api import kinds
 from talm.kube.client import Client
-from talm.sim import deployment
-from talm.sim.controlplane import ControlPlane
-from talm.sim.processes import Child
+from talm.sim.plane import deployment
+from talm.sim.plane.controlplane import ControlPlane
+from talm.sim.plane.processes import Child
 
 from .world import until
 

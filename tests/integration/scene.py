@@ -21,11 +21,11 @@ from talm.api.words import CGU_LABEL, FINAL_PHASES, Phase
 from talm.errors import ApiError, NotFound
 from talm.kube.client import Client
 from talm.kube.watch import Informer
-from talm.sim.clusters import ClusterFacts
-from talm.sim.controlplane import ControlPlane
+from talm.sim.agents.policyagent import PolicyPlan
 from talm.sim.fleet import Fleet, FleetSettings
-from talm.sim.policyagent import PolicyPlan
-from talm.sim.spokejobs import JobPlan, Outcome, Scenario, SpokeTimes
+from talm.sim.hubside.clusters import ClusterFacts
+from talm.sim.plane.controlplane import ControlPlane
+from talm.sim.spoke.spokejobs import JobPlan, Outcome, Scenario, SpokeTimes
 
 from . import world
 from .operator import Operator

@@ -8,7 +8,7 @@ import pytest
 
 from talm.api.words import Phase
 from talm.kube.client import Client
-from talm.sim.deployment import USER
+from talm.sim.plane.deployment import USER
 
 from ..conftest import StartControlPlane
 from .conftest import SetScene

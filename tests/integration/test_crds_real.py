@@ -17,7 +17,7 @@ from talm.api.crd import DEFINITIONS, Definition, custom_resource_definition
 from talm.api.kinds import Kind
 from talm.errors import Invalid
 from talm.kube.client import Client
-from talm.sim.hubs import Hub
+from talm.sim.plane.hubs import Hub
 
 pytestmark = pytest.mark.integration
 

@@ -7,7 +7,7 @@ import pytest
 from talm.api import kinds
 from talm.api.words import Action, Phase
 from talm.errors import NotFound
-from talm.sim.policyagent import PolicyPlan
+from talm.sim.agents.policyagent import PolicyPlan
 
 from .conftest import SetScene
 from .scene import Scene, first_lasts, jobs

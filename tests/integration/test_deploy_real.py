@@ -17,7 +17,7 @@ import yaml
 from talm.api import kinds
 from talm.api.kinds import Kind
 from talm.kube.client import Client
-from talm.sim.hubs import Hub
+from talm.sim.plane.hubs import Hub
 
 pytestmark = pytest.mark.integration
 

@@ -10,7 +10,7 @@ import pytest
 
 from talm.api import kinds
 from talm.api.words import Action, Phase
-from talm.sim.spokejobs import JobPlan
+from talm.sim.spoke.spokejobs import JobPlan
 
 from .conftest import SetScene
 from .scene import QUICK, Scene, jobs

@@ -6,7 +6,7 @@ import pytest
 
 from talm.api import kinds
 from talm.api.words import Phase
-from talm.sim.spokejobs import Outcome, SpokeTimes
+from talm.sim.spoke.spokejobs import Outcome, SpokeTimes
 
 from . import world
 from .conftest import SetScene

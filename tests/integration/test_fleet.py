@@ -17,16 +17,16 @@ from talm.api import kinds
 from talm.api.kinds import Kind
 from talm.errors import ApiError, NotFound
 from talm.kube.client import Client
+from talm.sim.agents.policyagent import PolicyPlan
+from talm.sim.agents.restmapper import NoMapping, RestMapper
 from talm.sim.clock import Clock
-from talm.sim.clusters import ClusterFacts
 from talm.sim.fleet import Fleet, FleetSettings
-from talm.sim.hubs import Hub
-from talm.sim.kubespoke import KubeSpoke
-from talm.sim.memoryspoke import MemorySpoke
-from talm.sim.policyagent import PolicyPlan
-from talm.sim.restmapper import NoMapping, RestMapper
-from talm.sim.spokejobs import JobPlan, SpokeTimes
-from talm.sim.spokes import SpokeApi
+from talm.sim.hubside.clusters import ClusterFacts
+from talm.sim.plane.hubs import Hub
+from talm.sim.spoke.kubespoke import KubeSpoke
+from talm.sim.spoke.memoryspoke import MemorySpoke
+from talm.sim.spoke.spokejobs import JobPlan, SpokeTimes
+from talm.sim.spoke.spokes import SpokeApi
 
 pytestmark = pytest.mark.integration
 

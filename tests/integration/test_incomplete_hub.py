@@ -7,7 +7,7 @@ import pytest
 from talm.api import kinds
 from talm.api.words import CLUSTER_NAME_LABEL
 from talm.kube.client import Client
-from talm.sim import foreign_crds
+from talm.sim.plane import foreign_crds
 
 from ..conftest import StartControlPlane
 from . import world

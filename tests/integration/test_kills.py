@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from talm.sim.spokejobs import JobPlan, SpokeTimes
+from talm.sim.spoke.spokejobs import JobPlan, SpokeTimes
 
 from .conftest import SetScene
 from .operator import Operator

@@ -18,7 +18,7 @@ from talm.kube.client import Client
 from talm.kube.events import EventRecorder, Regarding
 from talm.kube.lease import Leadership, LeaseTimes, is_renewed
 from talm.kube.watch import Informer, Pace
-from talm.sim.hubs import Hub
+from talm.sim.plane.hubs import Hub
 from tests.conftest import StartControlPlane
 from tests.kube.waiting import PATIENCE_S, until_true
 

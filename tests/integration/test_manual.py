@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from talm.sim.expectations import read_manual
+from talm.sim.demo.expectations import read_manual
 from tests.integration.demoprocess import Demo
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]

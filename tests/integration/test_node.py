@@ -22,9 +22,9 @@ from talm.api.progress import PROGRESS_CONFIG_MAP, RECORD_KEY
 from talm.errors import NotFound
 from talm.kube.client import Client
 from talm.sim import images
-from talm.sim.controlplane import SPOKE_CONTROLLERS, ControlPlane
-from talm.sim.node import SimulatedNode
-from talm.sim.registry import Registry
+from talm.sim.node.node import SimulatedNode
+from talm.sim.plane.controlplane import SPOKE_CONTROLLERS, ControlPlane
+from talm.sim.plane.registry import Registry
 from tests.conftest import skip_without, skip_without_program
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]

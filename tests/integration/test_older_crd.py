@@ -11,7 +11,7 @@ from talm.api import kinds
 from talm.api.crd import DEFINITIONS, custom_resource_definition
 from talm.api.words import Phase
 from talm.kube.client import Client
-from talm.sim.deployment import FIELD_MANAGER, USER
+from talm.sim.plane.deployment import FIELD_MANAGER, USER
 
 from ..conftest import StartControlPlane
 from .audit import calls

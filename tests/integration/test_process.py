@@ -16,7 +16,7 @@ from talm.api import kinds
 from talm.api.words import EXISTING_OPERATOR_LEASE, OPERATOR_LEASE, Phase
 from talm.errors import NotFound
 from talm.kube.client import Client
-from talm.sim.deployment import NAMESPACE, USER
+from talm.sim.plane.deployment import NAMESPACE, USER
 
 from ..conftest import StartControlPlane
 from .audit import calls

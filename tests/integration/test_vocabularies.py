@@ -14,7 +14,7 @@ from talm.api.ocm import ManagedClusterAction, ManagedClusterView
 from talm.api.words import EXISTING_NAMESPACE
 from talm.kube.cache import Key
 from talm.kube.watch import Informer
-from talm.sim.spokejobs import SpokeTimes
+from talm.sim.spoke.spokejobs import SpokeTimes
 
 from .conftest import SetScene
 from .scene import QUICK, Scene, jobs

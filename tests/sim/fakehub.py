@@ -14,7 +14,7 @@ import msgspec
 
 from talm.api.kinds import Kind
 from talm.errors import AlreadyExists, Conflict, NotFound, Unreachable
-from talm.sim.mergepatch import apply_patch
+from talm.sim.agents.mergepatch import apply_patch
 
 Key = tuple[str, str]
 Watcher = Callable[[str, str, Any], None]

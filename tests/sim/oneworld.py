@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from talm.api import kinds
+from talm.sim.agents.policyagent import PolicyScenario, not_yet_compliant
+from talm.sim.agents.wire import Action, View
 from talm.sim.clock import Clock
-from talm.sim.feed import Feed
-from talm.sim.memoryspoke import MemorySpoke, always_succeeds
-from talm.sim.policyagent import PolicyScenario, not_yet_compliant
-from talm.sim.policywire import Policy
+from talm.sim.hubside.feed import Feed
+from talm.sim.hubside.policywire import Policy
 from talm.sim.site import ACTIONS, POLICIES, VIEWS, Site, build_site
-from talm.sim.spokejobs import Scenario, SpokeTimes
-from talm.sim.spokes import Served
-from talm.sim.wire import Action, View
+from talm.sim.spoke.memoryspoke import MemorySpoke, always_succeeds
+from talm.sim.spoke.spokejobs import Scenario, SpokeTimes
+from talm.sim.spoke.spokes import Served
 
 from .fakehub import FakeHub
 

@@ -11,9 +11,9 @@ from talm.errors import SetupError
 from talm.sim.faults import Faults, parse_faults
 from talm.sim.fleet import cluster_names
 from talm.sim.links import LinkState
-from talm.sim.memoryspoke import always_succeeds
 from talm.sim.mischief import SLOW_RTT_S, Mischief, with_outcomes
-from talm.sim.spokejobs import Outcome
+from talm.sim.spoke.memoryspoke import always_succeeds
+from talm.sim.spoke.spokejobs import Outcome
 
 from .oneworld import CLUSTER, World
 from .virtual import virtual

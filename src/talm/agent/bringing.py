@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 import structlog
 
-from talm.agent.download import Downloads
-from talm.agent.manifests import Blob, Image
+from talm.agent.content.manifests import Blob, Image
 from talm.agent.plan import Plan
 from talm.agent.progress import Progress
-from talm.agent.spool import Spool
 from talm.agent.stores.base import ImageStore
+from talm.agent.transfer.download import Downloads
+from talm.agent.transfer.spool import Spool
 from talm.errors import AgentError
 
 log = structlog.get_logger()

@@ -23,18 +23,18 @@ from typing import Final
 import structlog
 
 from talm.agent.bringing import Bringing, raise_all
-from talm.agent.credentials import read_auth_file
-from talm.agent.download import Downloads
+from talm.agent.content.layerfiles import LayerFiles
+from talm.agent.content.resolving import Resolved, Resolver
 from talm.agent.failures import failure
-from talm.agent.layerfiles import LayerFiles
 from talm.agent.plan import Plan, make_plan
 from talm.agent.progress import ConfigMapSink, LogSink, Progress, Sink, TerminalSink
-from talm.agent.registry import Registry, open_session
-from talm.agent.resolving import Resolved, Resolver
 from talm.agent.settings import Settings
-from talm.agent.spool import Spool
 from talm.agent.stores.base import ImageStore
 from talm.agent.stores.oci_layout import OciLayout
+from talm.agent.transfer.credentials import read_auth_file
+from talm.agent.transfer.download import Downloads
+from talm.agent.transfer.registry import Registry, open_session
+from talm.agent.transfer.spool import Spool
 from talm.api.progress import FailureClass, RunPhase
 from talm.errors import AgentError
 

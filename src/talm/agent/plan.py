@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from talm.agent.manifests import Blob, Image
+from talm.agent.content.manifests import Blob, Image
 
 # A release of 16 GiB compressed takes 32 GiB unpacked; layers do not say it themselves.
 UNPACKED_FACTOR: Final = 2

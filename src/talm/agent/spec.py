@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-from talm.agent.channels import Wanted
+from talm.agent.catalog.channels import Wanted
+from talm.agent.content.references import Reference, parse_lines
 from talm.agent.failures import invalid_spec
-from talm.agent.references import Reference, parse_lines
 
 PLATFORM_IMAGE: Final = "platform.image"
 ADDITIONAL_IMAGES: Final = "additionalImages"

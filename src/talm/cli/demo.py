@@ -20,9 +20,9 @@ from rich.console import Console
 
 from talm.cli.render import Screen
 from talm.cli.walk import Walk
-from talm.sim.breakage import BREAKS
-from talm.sim.demoworld import REAL_AT_MOST, DemoWorld, check_programs
-from talm.sim.expectations import read_manual
+from talm.sim.demo.breakage import BREAKS
+from talm.sim.demo.demoworld import REAL_AT_MOST, DemoWorld, check_programs
+from talm.sim.demo.expectations import read_manual
 
 _INTERRUPTED: Final = 128 + signal.SIGINT
 _BREAKS: Final = "\b\nBreaks:\n" + "\n".join(f"  {n:<10} {b.says}" for n, b in BREAKS.items())

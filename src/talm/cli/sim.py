@@ -15,7 +15,7 @@ from talm.kube.client import Client
 from talm.sim.faults import FAULTS, Faults, parse_faults
 from talm.sim.fleet import Fleet, FleetSettings
 from talm.sim.links import LinkState
-from talm.sim.spokejobs import JobPlan, Scenario
+from talm.sim.spoke.spokejobs import JobPlan, Scenario
 
 # \b keeps click from wrapping the table
 _FAULTS = "\b\nFaults (N or N% of the clusters where clusters are meant):\n" + "\n".join(

@@ -4,7 +4,7 @@
     ─► states up to the end, what is stored ─► enable ─► complete
 
 Decided here: the order, what is waited for, and what is written down of it (`Record`).  Not here:
-what must hold (sim/expectations.py), what the world consists of (sim/demoworld.py).
+what must hold (sim/demo/expectations.py), what the world consists of (sim/demo/demoworld.py).
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from talm.api.words import FINAL_PHASES, MANUAL_NAMESPACE, ConditionType, Phase,
 from talm.cli.render import ClusterLine, Screen, readable
 from talm.core.precache import BEFORE_SETUP
 from talm.errors import SetupError
-from talm.sim import demohub, waiting
-from talm.sim.breakage import Break, Moment
-from talm.sim.cguwatch import CguWatch, Change
-from talm.sim.demoworld import WIDE_BYTES_PER_S, DemoWorld
-from talm.sim.expectations import CGU_FILE, RUN, Manual, Record, Verdict, judge
-from talm.sim.kubectl import run_kubectl
+from talm.sim import waiting
+from talm.sim.demo import demohub
+from talm.sim.demo.breakage import Break, Moment
+from talm.sim.demo.cguwatch import CguWatch, Change
+from talm.sim.demo.demoworld import WIDE_BYTES_PER_S, DemoWorld
+from talm.sim.demo.expectations import CGU_FILE, RUN, Manual, Record, Verdict, judge
+from talm.sim.plane.kubectl import run_kubectl
 
 PATIENCE_S: Final = 150.0
 """What takes seconds is waited for so long: other people may be using the machine."""

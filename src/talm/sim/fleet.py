@@ -23,25 +23,25 @@ from talm.api import kinds
 from talm.errors import SetupError
 from talm.kube.client import Client
 from talm.kube.watch import Informer
-from talm.sim import policywire
-from talm.sim.actiongc import KEEP_S, ActionCollector
-from talm.sim.boundedhub import BoundedHub
+from talm.sim.agents.policyagent import PolicyScenario, not_yet_compliant
+from talm.sim.agents.wire import Action, View, own_bytes
 from talm.sim.clock import Clock
-from talm.sim.clusters import GRACE_S, ClusterFacts, ClusterKeeper
 from talm.sim.faults import Faults
-from talm.sim.feed import Feed
+from talm.sim.hubside import policywire
+from talm.sim.hubside.actiongc import KEEP_S, ActionCollector
+from talm.sim.hubside.boundedhub import BoundedHub
+from talm.sim.hubside.clusters import GRACE_S, ClusterFacts, ClusterKeeper
+from talm.sim.hubside.feed import Feed
+from talm.sim.hubside.placements import Cluster, Decision, Placement, SetBinding
+from talm.sim.hubside.policyengine import Propagator
+from talm.sim.hubside.policywire import Binding, Policy
+from talm.sim.hubside.scheduler import Scheduler
 from talm.sim.links import Link
-from talm.sim.memoryspoke import MemorySpoke, always_succeeds
 from talm.sim.mischief import Mischief, with_outcomes
-from talm.sim.placements import Cluster, Decision, Placement, SetBinding
-from talm.sim.policyagent import PolicyScenario, not_yet_compliant
-from talm.sim.policyengine import Propagator
-from talm.sim.policywire import Binding, Policy
-from talm.sim.scheduler import Scheduler
 from talm.sim.site import ACTIONS, POLICIES, VIEWS, Site, build_site
-from talm.sim.spokejobs import Scenario, SpokeTimes
-from talm.sim.spokes import SpokeApi
-from talm.sim.wire import Action, View, own_bytes
+from talm.sim.spoke.memoryspoke import MemorySpoke, always_succeeds
+from talm.sim.spoke.spokejobs import Scenario, SpokeTimes
+from talm.sim.spoke.spokes import SpokeApi
 
 log = structlog.get_logger(__name__)
 

@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from talm.sim.faults import ClusterFaults
-from talm.sim.memoryspoke import MemorySpoke
 from talm.sim.site import Site
-from talm.sim.spokejobs import JobPlan, Outcome, Scenario
+from talm.sim.spoke.memoryspoke import MemorySpoke
+from talm.sim.spoke.spokejobs import JobPlan, Outcome, Scenario
 
 SLOW_RTT_S: Final = 0.5
 REBOOT_S: Final = 45.0

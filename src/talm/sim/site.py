@@ -6,15 +6,15 @@ import dataclasses
 from typing import Any
 
 from talm.errors import Bug
-from talm.sim.actionagent import ActionAgent
-from talm.sim.agents import Agent, Hub, Post
+from talm.sim.agents.actionagent import ActionAgent
+from talm.sim.agents.base import Agent, Hub, Post
+from talm.sim.agents.policyagent import PolicyAgent, PolicyScenario
+from talm.sim.agents.restmapper import RestMapper
+from talm.sim.agents.viewagent import ViewAgent
 from talm.sim.clock import Clock
 from talm.sim.links import Link, Listing
-from talm.sim.memoryspoke import MemorySpoke
-from talm.sim.policyagent import PolicyAgent, PolicyScenario
-from talm.sim.restmapper import RestMapper
-from talm.sim.spokes import SpokeApi
-from talm.sim.viewagent import ViewAgent
+from talm.sim.spoke.memoryspoke import MemorySpoke
+from talm.sim.spoke.spokes import SpokeApi
 
 VIEWS, ACTIONS, POLICIES = range(3)
 """The agents' numbers at their link."""

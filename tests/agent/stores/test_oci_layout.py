@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from talm.agent.manifests import Blob, Image
-from talm.agent.references import parse
-from talm.agent.registry import OCI_MANIFEST, Document, digest_of
-from talm.agent.spool import Spool
+from talm.agent.content.manifests import Blob, Image
+from talm.agent.content.references import parse
 from talm.agent.stores.oci_layout import OciLayout
+from talm.agent.transfer.registry import OCI_MANIFEST, Document, digest_of
+from talm.agent.transfer.spool import Spool
 from talm.errors import AgentError
 from talm.sim.images import SyntheticImage, build_image
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from talm.agent.manifests import Blob, Image
-from talm.agent.spool import Spool
+from talm.agent.content.manifests import Blob, Image
+from talm.agent.transfer.spool import Spool
 
 
 class ImageStore(Protocol):

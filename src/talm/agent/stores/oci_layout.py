@@ -23,10 +23,10 @@ from typing import Any, Final
 
 import msgspec
 
+from talm.agent.content.manifests import Blob, Image, media_type_of
 from talm.agent.failures import failure
-from talm.agent.manifests import Blob, Image, media_type_of
-from talm.agent.registry import OCI_INDEX
-from talm.agent.spool import Spool, file_digest, storage_errors
+from talm.agent.transfer.registry import OCI_INDEX
+from talm.agent.transfer.spool import Spool, file_digest, storage_errors
 from talm.api.progress import FailureClass
 
 REF_NAME: Final = "org.opencontainers.image.ref.name"

@@ -1,0 +1,1 @@
+"""Operator catalogs: from files or SQLite to the bundles of a channel."""

@@ -1,0 +1,1 @@
+"""From a specification to images: references, manifests, layers, releases."""

@@ -1,0 +1,121 @@
+"""From what the user asked for to the images themselves.
+
+    release image ──► its components ──► minus the excludes ─┐
+    index images ───► heads of the channels ──► their images ├──► manifests of all of them
+    additional images ───────────────────────────────────────┘
+
+The release and the index images are pulled too: the node looks for them in the update.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterable
+
+import structlog
+
+from talm.agent.catalog.reading import choose_bundles, read_catalog, references_of
+from talm.agent.content.excludes import exclude
+from talm.agent.content.layerfiles import LayerFiles
+from talm.agent.content.manifests import Image, resolve
+from talm.agent.content.references import Reference
+from talm.agent.content.release import read_release
+from talm.agent.spec import Spec
+from talm.agent.transfer.registry import Registry
+from talm.api.progress import FailureClass
+from talm.errors import AgentError
+
+log = structlog.get_logger()
+
+_AT_ONCE = 8  # manifests are small: what counts over a far link is the round trips
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Resolved:
+    """The images that were found, the failures of the others, and what the user should know."""
+
+    images: tuple[Image, ...]
+    errors: tuple[AgentError, ...]
+    warnings: tuple[str, ...]
+
+
+class Resolver:
+    """Resolves one spec for one architecture."""
+
+    def __init__(self, registry: Registry, files: LayerFiles, architecture: str) -> None:
+        self._registry = registry
+        self._files = files
+        self._architecture = architecture
+        self._known: dict[Reference, Image] = {}
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def resolve(self, spec: Spec) -> Resolved:
+        """Find all images of `spec`.
+
+        A single image that cannot be had is in `errors`.  Raises AgentError when it is not known
+        what to pull (ReleaseUnreadable, CatalogUnreadable, PackageNotFound, InvalidSpec) or the
+        registry cannot be reached.
+        """
+        wanted: list[Reference] = []
+        warnings: tuple[str, ...] = ()
+        if spec.release:
+            image = await self._image(spec.release, FailureClass.RELEASE_UNREADABLE)
+            excluded = await exclude(await read_release(image, self._files), spec.excludes)
+            warnings = excluded.warnings
+            wanted += [spec.release, *(component.reference for component in excluded.kept)]
+            log.info("release", components=excluded.components, kept=len(excluded.kept))
+        elif spec.excludes:
+            warnings = ("exclude patterns are given, but no release that they could apply to",)
+        if spec.indexes:
+            wanted += [*spec.indexes, *await self._operators(spec)]
+        for warning in warnings:
+            log.warning("excludes", text=warning)
+        images, errors = await self._all(dict.fromkeys([*wanted, *spec.additional]))
+        return Resolved(images, errors, warnings)
+
+    async def _operators(self, spec: Spec) -> tuple[Reference, ...]:
+        """Return the images of the wanted channels."""
+        names = frozenset(wanted.package for wanted in spec.packages)
+        catalogs = []
+        for index in spec.indexes:
+            image = await self._image(index, FailureClass.CATALOG_UNREADABLE)
+            catalogs.append(await read_catalog(image, self._files, names))
+        bundles = choose_bundles(catalogs, spec.packages)
+        log.info("catalogs", bundles=[bundle.name for bundle in bundles])
+        return references_of(bundles)
+
+    async def _all(
+        self, references: Iterable[Reference]
+    ) -> tuple[tuple[Image, ...], tuple[AgentError, ...]]:
+        try:
+            async with asyncio.TaskGroup() as group:
+                asking = [group.create_task(self._found(reference)) for reference in references]
+        except ExceptionGroup as exc:
+            raise exc.exceptions[0] from None
+        found = [task.result() for task in asking]
+        return (
+            tuple(one for one in found if isinstance(one, Image)),
+            tuple(one for one in found if isinstance(one, AgentError)),
+        )
+
+    async def _found(self, reference: Reference) -> Image | AgentError:
+        """Resolve one; its failure is a value, so that the others go on.
+
+        Raises AgentError when the registry cannot be reached: asking for the rest would take as
+        long for each.
+        """
+        async with self._turns:
+            try:
+                return await self._image(reference, FailureClass.IMAGE_NOT_FOUND)
+            except AgentError as exc:
+                if exc.kind == FailureClass.REGISTRY_UNREACHABLE.value:
+                    raise
+                return exc
+
+    async def _image(self, reference: Reference, kind: FailureClass) -> Image:
+        if reference not in self._known:
+            self._known[reference] = await resolve(
+                self._registry, reference, self._architecture, kind
+            )
+        return self._known[reference]

@@ -1,0 +1,1 @@
+"""From the registries into the spool: requests, credentials, retries, partial blobs."""

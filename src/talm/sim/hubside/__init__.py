@@ -1,0 +1,1 @@
+"""What a hub has beside its API server: collector, clusters, placements, policy propagator."""

@@ -1,0 +1,1 @@
+"""A simulated node: pods as local processes."""

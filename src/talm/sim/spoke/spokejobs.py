@@ -1,0 +1,247 @@
+"""What becomes of a Job on an in-memory spoke: the statuses that Kubernetes >= 1.31 writes.
+
+    {} -> active 1, ready 0 -> ready 1 -+-> SuccessCriteriaMet, Complete
+                                        +-> FailureTarget (terminating 1) -> Failed
+                                            DeadlineExceeded | BackoffLimitExceeded
+
+The deadline counts from startTime on the spoke, whatever the hub link does.  How long a Job
+takes and how it ends is a scenario's choice, per cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import enum
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeAlias
+
+from talm.api import kinds
+from talm.sim.clock import Clock
+from talm.sim.spoke.objectstore import Key, Object, ObjectStore
+
+
+class Outcome(enum.StrEnum):
+    """How a Job's pod ends."""
+
+    SUCCEEDS = "succeeds"
+    FAILS = "fails"
+    NEVER_READY = "never-ready"  # ImagePullBackOff, unschedulable: until the deadline
+    HANGS = "hangs"  # ready, and then nothing
+
+
+PROGRESS: Final = "pre-cache-progress"
+Progress: TypeAlias = Callable[[float], Mapping[str, str]]
+
+
+def count_images(done: float) -> Mapping[str, str]:
+    """Progress as the workload reports it, `done` from 0 to 1, for twenty images."""
+    return {"phase": "Pulling", "pulled": str(int(done * 20)), "total": "20"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class JobPlan:
+    """`duration_s` counts from the pod's readiness; `progress` is written `steps` times, into
+    the ConfigMap `pre-cache-progress` beside the Job if there is one."""
+
+    duration_s: float = 60.0
+    outcome: Outcome = Outcome.SUCCEEDS
+    steps: int = 4
+    progress: Progress = count_images
+
+
+Scenario: TypeAlias = Callable[[str, Mapping[str, Any]], JobPlan]
+"""(cluster, Job) -> plan"""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SpokeTimes:
+    """Delays on a spoke, in seconds at pace 1.  Defaults are a healthy single-node cluster."""
+
+    call_s: float = 0.02  # one request to its API server
+    job_sync_s: float = 0.1  # until the Job controller looks at a new Job
+    pod_start_s: float = 1.0
+    pod_grace_s: float = 30.0  # a shell as PID 1 ignores SIGTERM
+    collect_s: float = 0.05  # garbage collector: a foreground deletion without dependents
+    namespace_s: float = 6.0  # an idle namespace takes 5-15 s to go
+
+    @classmethod
+    def instant(cls) -> SpokeTimes:
+        """Nothing takes time but what a scenario says."""
+        return cls(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def _condition(kind: str, reason: str, message: str, stamp: str) -> dict[str, str]:
+    return {
+        "type": kind,
+        "status": "True",
+        "lastProbeTime": stamp,
+        "lastTransitionTime": stamp,
+        "reason": reason,
+        "message": message,
+    }
+
+
+DEADLINE: Final = ("DeadlineExceeded", "Job was active longer than specified deadline")
+BACK_OFF: Final = ("BackoffLimitExceeded", "Job has reached the specified backoff limit")
+COMPLETE: Final = ("CompletionsReached", "Reached expected number of succeeded pods")
+
+
+def with_defaults(job: Object) -> Object:
+    """The Job as the API server stores it: defaults, selector and pod labels filled in."""
+    name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+    identity = {"batch.kubernetes.io/controller-uid": uid}
+    labels = {**identity, "batch.kubernetes.io/job-name": name}
+    labels |= {"controller-uid": uid, "job-name": name}
+    spec: dict[str, Any] = {
+        "parallelism": 1,
+        "completions": 1,
+        "backoffLimit": 6,
+        "completionMode": "NonIndexed",
+        "suspend": False,
+        "podReplacementPolicy": "TerminatingOrFailed",
+        **(job.get("spec") or {}),
+        "selector": {"matchLabels": identity},
+    }
+    template = spec.get("template") or {}
+    meta = template.get("metadata") or {}
+    meta = {**meta, "labels": {**(meta.get("labels") or {}), **labels}}
+    spec["template"] = {**template, "metadata": meta}
+    metadata = {**job["metadata"], "generation": 1}
+    return {**job, "metadata": metadata, "spec": spec, "status": {}}
+
+
+class JobController:
+    """Runs the Jobs of one spoke, each as a task that writes its statuses."""
+
+    def __init__(
+        self,
+        cluster: str,
+        store: ObjectStore,
+        clock: Clock,
+        *,
+        times: SpokeTimes,
+        scenario: Scenario,
+    ) -> None:
+        self.scenario = scenario
+        self.created: list[tuple[Key, str]] = []
+        """Every Job ever created here: key and uid."""
+        self._cluster = cluster
+        self._store = store
+        self._clock = clock
+        self._times = times
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._pods: dict[str, Key] = {}
+
+    def start(self, job: Object) -> None:
+        """Take up a Job that was just stored."""
+        meta = job["metadata"]
+        self.created.append(((meta["namespace"], meta["name"]), meta["uid"]))
+        self._begin(job, self._live(job))
+
+    def end(self, uid: str) -> bool:
+        """The Job is going: end its pod.  True when a pod was running (it takes its grace)."""
+        if task := self._tasks.pop(uid, None):
+            task.cancel()
+        return self._pods.pop(uid, None) is not None
+
+    def has_pod(self, namespace: str) -> bool:
+        """A pod of a Job runs in this namespace."""
+        return any(where == namespace for where, _ in self._pods.values())
+
+    def kill_pods(self) -> None:
+        """All pods die (node reboot, eviction): without retries their Jobs fail."""
+        for uid, (namespace, name) in list(self._pods.items()):
+            job = self._store.find(kinds.JOB, namespace, name)
+            self.end(uid)
+            if job is not None and job["metadata"]["uid"] == uid:
+                self._begin(job, self._fail(job, BACK_OFF, grace_s=0.0))
+
+    def close(self) -> None:
+        """End everything."""
+        for uid in list(self._tasks):
+            self.end(uid)
+
+    def _begin(self, job: Object, life: Any) -> None:
+        uid = job["metadata"]["uid"]
+        task = asyncio.get_running_loop().create_task(life)
+        self._tasks[uid] = task
+        task.add_done_callback(lambda done: self._forget(uid, done))
+
+    def _forget(self, uid: str, done: asyncio.Task[None]) -> None:
+        if self._tasks.get(uid) is done:
+            del self._tasks[uid]
+
+    async def _live(self, job: Object) -> None:
+        meta, spec = job["metadata"], job["spec"]
+        await self._clock.sleep(self._times.job_sync_s)
+        if spec.get("suspend"):
+            return
+        start = {"startTime": self._clock.stamp(), "uncountedTerminatedPods": {}, "terminating": 0}
+        self._pods[meta["uid"]] = (meta["namespace"], meta["name"])
+        self._store.put_status(kinds.JOB, job, {**start, "active": 1, "ready": 0})
+        deadline = spec.get("activeDeadlineSeconds")
+        limit = None if deadline is None else self._clock.real(float(deadline))
+        plan = self.scenario(self._cluster, job)
+        try:
+            async with asyncio.timeout(limit):
+                await self._pod(job, start, plan)
+        except TimeoutError:
+            await self._fail(job, DEADLINE, grace_s=self._times.pod_grace_s)
+            return
+        if plan.outcome is Outcome.FAILS:
+            await self._fail(job, BACK_OFF, grace_s=0.0)
+        else:
+            self._complete(job)
+
+    async def _pod(self, job: Object, start: Mapping[str, Any], plan: JobPlan) -> None:
+        await self._clock.sleep(self._times.pod_start_s)
+        if plan.outcome is Outcome.NEVER_READY:
+            await asyncio.Event().wait()
+        self._store.put_status(kinds.JOB, job, {**start, "active": 1, "ready": 1})
+        for done in _fractions(plan.steps):
+            self._report(job, plan.progress(done))
+            await self._clock.sleep(plan.duration_s / max(plan.steps, 1))
+        if plan.outcome is Outcome.HANGS:
+            await asyncio.Event().wait()
+        if plan.outcome is Outcome.SUCCEEDS:
+            self._report(job, plan.progress(1.0))
+
+    def _report(self, job: Object, data: Mapping[str, str]) -> None:
+        current = self._store.find(kinds.CONFIG_MAP, job["metadata"]["namespace"], PROGRESS)
+        if current is None or current["metadata"].get("deletionTimestamp"):
+            return
+        merged = {**(current.get("data") or {}), **data}
+        if merged != current.get("data"):
+            self._store.put(kinds.CONFIG_MAP, {**current, "data": merged})
+
+    def _complete(self, job: Object) -> None:
+        stamp = self._clock.stamp()
+        self._pods.pop(job["metadata"]["uid"], None)
+        met = _condition("SuccessCriteriaMet", *COMPLETE, stamp)
+        status = {**self._start(job), "succeeded": 1, "ready": 0, "terminating": 0}
+        self._store.put_status(kinds.JOB, job, {**status, "conditions": [met]})
+        done = {"completionTime": stamp, "conditions": [met, {**met, "type": "Complete"}]}
+        self._store.put_status(kinds.JOB, job, {**status, **done})
+
+    async def _fail(self, job: Object, why: tuple[str, str], *, grace_s: float) -> None:
+        """FailureTarget first; Failed follows when the pod is really gone."""
+        target = _condition("FailureTarget", *why, self._clock.stamp())
+        status = {**self._start(job), "ready": 0, "conditions": [target]}
+        self._store.put_status(kinds.JOB, job, {**status, "terminating": 1})
+        await self._clock.sleep(grace_s)
+        self._pods.pop(job["metadata"]["uid"], None)
+        failed = _condition("Failed", *why, self._clock.stamp())
+        end = {"failed": 1, "terminating": 0, "conditions": [target, failed]}
+        self._store.put_status(kinds.JOB, job, {**status, **end})
+
+    def _start(self, job: Object) -> dict[str, Any]:
+        meta = job["metadata"]
+        current = self._store.find(kinds.JOB, meta["namespace"], meta["name"]) or {}
+        status = current.get("status") or {}
+        return {"startTime": status.get("startTime"), "uncountedTerminatedPods": {}}
+
+
+def _fractions(steps: int) -> Iterator[float]:
+    for step in range(max(steps, 1)):
+        yield step / max(steps, 1)

@@ -145,6 +145,20 @@ async def test_a_wave_ends_with_its_time_and_the_rest_waits_for_the_next_pass(
     assert list(done.moves) == [m for m in moves if m in done.moves], "in the decision's order"
 
 
+async def test_waves_are_longer_once_a_job_is_active(
+    applier: Applier, spokes: Spokes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moves = [move(f"c{n:02}") for n in range(100)]
+    lengths = []
+    for phase in (Phase.STARTING, Phase.ACTIVE):
+        spokes.done.clear()
+        passing_time(monkeypatch, 0.02)
+        of = cgu(status={"precaching": {"status": {"first": phase.value}}})
+        await applier.apply(seen(of), preparing(moves), ORDER)
+        lengths.append(len(spokes.done))
+    assert 2 * lengths[0] < lengths[1] < 100
+
+
 async def test_the_furthest_have_the_first_turn_and_who_failed_the_last(
     applier: Applier, spokes: Spokes
 ) -> None:

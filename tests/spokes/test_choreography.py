@@ -454,6 +454,10 @@ async def test_deletions_are_requested_and_never_waited_for(profile: Profile) ->
     world.agents.online = False
     await world.do(Effect.REMOVE)
     assert world.hub.names(VIEW) == []
-    assert world.hub.names(ACTION) == DELETES, "a run without success keeps no creation"
+    assert not set(world.hub.names(ACTION)) - set(DELETES), (
+        "a run without success keeps no creation"
+    )
     world.wait(600)
-    assert set(DELETES) <= set(world.hub.names(ACTION))
+    # Profile talm makes no binding; the end of a leftover one was asked for before the run.
+    wanted = DELETES if profile is EXISTING else [Action.NS_DELETE]
+    assert world.hub.names(ACTION) == wanted

@@ -31,8 +31,10 @@ from .throttle import Throttle
 log = structlog.get_logger(__name__)
 
 # How long clusters are begun with in one pass.  Whoever was not begun with waits for the next one, so
-# that the first clusters of a thousand are not held up until the last has had its turn.
-WAVE_S: Final = 0.3
+# that the first clusters of a thousand are not held up until the last has had its turn.  Short until
+# the first Job is active; then longer, since nothing is sent while a pass is decided and stored.
+FIRST_WAVE_S: Final = 0.3
+WAVE_S: Final = 1.0
 # Those who are further get their turn first: a pipeline that is emptied from its end.
 TURN: Final = {phase: turn for turn, phase in enumerate(reversed(Phase))}
 
@@ -59,7 +61,7 @@ class Applier:
         """
         whole = decision.ends or decision.stage in {Stage.ENDED, Stage.DELETING}
         asking = _in_turn(seen, decision.moves)
-        begun, failed = await self._wave(asking, order, math.inf if whole else WAVE_S)
+        begun, failed = await self._wave(asking, order, math.inf if whole else _wave_s(seen))
         moves = tuple(m for m in decision.moves if not m.effects or m.cluster in begun)
         decision = replace(decision, fleet=replace(decision.fleet, moves=moves))
         hub_failed = ""
@@ -134,6 +136,12 @@ class Applier:
             await self._client.merge_patch(kinds.CGU, meta.name, patch, meta.namespace)
         except NotFound:
             return
+
+
+def _wave_s(seen: Snapshot) -> float:
+    precaching = seen.cgu.status.precaching
+    phases = (precaching.status if precaching is not None else None) or {}
+    return WAVE_S if Phase.ACTIVE in phases.values() else FIRST_WAVE_S
 
 
 def _in_turn(seen: Snapshot, moves: Iterable[Move]) -> list[Move]:

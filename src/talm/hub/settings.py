@@ -71,7 +71,7 @@ class Settings:
         8, "CGUs that are worked on at the same time; each one is always handled by one worker."
     )
     concurrency: int = setting(
-        20, "Clusters that requests are sent for at the same time at most, one request each. It is halved "
+        40, "Clusters that requests are sent for at the same time at most, one request each. It is halved "
         "when the API server says 429 or gets slow, and creeps up again.",
     )  # fmt: skip
     leader_elect: bool = setting(True, "Hold a Lease, so that one of several replicas is at work.")

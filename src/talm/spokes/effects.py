@@ -6,7 +6,7 @@ anything still costs the API server one.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -122,7 +122,7 @@ async def remove(desk: Desk) -> None:
     """
     succeeded = judge(desk, desk.office.profile, desk.order).fact is Fact.JOB_SUCCEEDED
     await _withdraw_creations(desk, done=not succeeded)
-    await _request_deletion(desk, desk.order.run if succeeded else "")
+    await _request_deletion(desk, desk.order.run if succeeded else "", _made(desk))
     await _drop_views(desk)
 
 
@@ -161,17 +161,28 @@ async def _drop_views(desk: Desk) -> None:
     desk.office.ledger.forget_outcomes(desk.cluster, CREATES)
 
 
-async def _request_deletion(desk: Desk, succeeded: str) -> None:
+async def _request_deletion(
+    desk: Desk, succeeded: str, actions: Sequence[Action] = DELETES
+) -> None:
     """Request the deletion of namespace and binding; one that has ended would swallow the new one.
 
     `succeeded` is the run that ends well with it ("" none); a pending one that says otherwise is
     replaced.
     """
-    for action in DELETES:
+    for action in actions:
         deed = desk.action(action)
         told = succeeded if action is Action.NS_DELETE else ""
         if deed.state is not State.PENDING or deed.succeeded != told:
             await desk.order_action(action, Try(succeeded=bool(told)))
+
+
+def _made(desk: Desk) -> tuple[Action, ...]:
+    """What a run has to delete: the binding only where the profile makes one.
+
+    Profile talm asked for the end of a leftover binding when it cleaned up; that request stands.
+    """
+    makes_binding = Action.CRB_CREATE in desk.office.profile.setup
+    return DELETES if makes_binding else (Action.NS_DELETE,)
 
 
 async def _call_off_deletion(desk: Desk) -> None:
@@ -181,9 +192,7 @@ async def _call_off_deletion(desk: Desk) -> None:
     restarts would carry it out again.  Profile existing lets a pending one be: there the order of
     the agent's work is relied on.
     """
-    for action in (
-        DELETES if Action.CRB_CREATE in desk.office.profile.setup else (Action.NS_DELETE,)
-    ):
+    for action in _made(desk):
         deed = desk.action(action)
         if deed.may_run and (deed.state is not State.PENDING or desk.office.profile.labelled):
             await desk.drop_action(action)

@@ -61,6 +61,32 @@ async def test_an_image_by_digest_ends_in_the_layout_byte_for_byte(
     assert not (tmp_path / "termination-log").exists()
 
 
+async def test_a_run_that_succeeds_leaves_no_blob_in_the_spool(
+    registry: FaultyRegistry, release: SyntheticImage, settings_for: SettingsFor, tmp_path: Path
+) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    (spool / f"sha256-{'0' * 64}.partial").write_bytes(b"of an image that is no longer wanted")
+    assert await run_agent(settings_for(registry.add(release), spool=spool)) == 0
+    assert {path.name for path in spool.iterdir()} == {".lock", ".last-run"}
+
+
+async def test_what_a_failed_image_has_brought_stays_and_the_rest_goes(
+    registry: FaultyRegistry,
+    release: SyntheticImage,
+    big: str,
+    settings_for: SettingsFor,
+    tmp_path: Path,
+) -> None:
+    spool = tmp_path / "spool"
+    other = build_image("other/image", [{"c": b"this one arrives"}, {"d": b"this one too"}])
+    settings = settings_for(registry.add(release), registry.add(other), spool=spool)
+    del registry.blobs[big]
+    assert await run_agent(settings) == EXIT_CODES[F.IMAGE_NOT_FOUND]
+    left = {path.name for path in spool.iterdir()} - {".lock", ".last-run"}
+    assert left == {name.replace(":", "-") for name in release.blobs if name != big}
+
+
 async def test_a_second_run_moves_no_blob(
     registry: FaultyRegistry, release: SyntheticImage, settings_for: SettingsFor
 ) -> None:

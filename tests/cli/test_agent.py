@@ -74,3 +74,12 @@ async def test_a_wrong_flag_is_the_command_lines_own_error(tmp_path: Path) -> No
     code, output = await end_of(await start(tmp_path, "--no-such-flag"))
     assert code == 2
     assert "--no-such-flag" in output
+
+
+async def test_cleaning_says_what_it_freed(tmp_path: Path) -> None:
+    spool = tmp_path / "images" / ".spool"
+    spool.mkdir(parents=True)
+    (spool / "sha256-0.partial").write_bytes(bytes(3 << 20))
+    code, output = await end_of(await start(tmp_path, "clean"))
+    assert (code, output) == (0, f"{spool}: 1 files, 3.0 MiB freed\n")
+    assert not list(spool.glob("sha256*"))

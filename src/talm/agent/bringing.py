@@ -1,11 +1,13 @@
 """The images of one run on their way from the registry into the store, each for itself.
 
-One that fails for good does not stop the others.
+One that fails for good does not stop the others.  A blob leaves the spool with the last image that
+lacked it; what a failed image has brought stays for the next run.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 
 import structlog
@@ -31,9 +33,12 @@ class Bringing:
         self._spool = spool
         self._downloads = downloads
         self._progress = progress
+        self._awaited: Counter[str] = Counter()  # by digest: images that are not in the store yet
 
     async def bring_all(self, plan: Plan) -> list[AgentError]:
         """Bring all images in the plan's order; those that failed come back as errors."""
+        for planned in plan.images:
+            self._awaited.update(blob.digest for blob in planned.missing)
         async with asyncio.TaskGroup() as group:
             ways = [
                 group.create_task(self._bring(group, planned.image, planned.missing))
@@ -51,8 +56,16 @@ class Bringing:
         except AgentError as exc:
             log.warning("image failed", image=str(image.reference), error=str(exc))
             return exc
+        self._release(missing)
         self._progress.image_done()
         return None
+
+    def _release(self, blobs: Sequence[Blob]) -> None:
+        """Drop what no other image waits for."""
+        for blob in blobs:
+            self._awaited[blob.digest] -= 1
+            if not self._awaited[blob.digest]:
+                self._spool.drop(blob.digest)
 
 
 def raise_all(errors: Sequence[AgentError], images: int) -> None:

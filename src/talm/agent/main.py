@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import shutil
 import signal
 import sys
@@ -22,10 +23,12 @@ from typing import Final
 
 import structlog
 
+from talm.agent import leftovers
 from talm.agent.bringing import Bringing, raise_all
 from talm.agent.content.layerfiles import LayerFiles
 from talm.agent.content.resolving import Resolved, Resolver
 from talm.agent.failures import failure
+from talm.agent.leftovers import LastRun
 from talm.agent.plan import Plan, make_plan
 from talm.agent.progress import ConfigMapSink, LogSink, Progress, Sink, TerminalSink
 from talm.agent.settings import Settings
@@ -91,6 +94,8 @@ async def pull(settings: Settings, progress: Progress) -> None:
     spool = Spool(settings.spool_directory())
     auths = read_auth_file(settings.auth_file)
     async with spool.locked(_LOCK_PATIENCE_S), open_session(settings.stall_s) as session:
+        leftovers.expire(spool, dt.datetime.now(dt.UTC))
+        leftovers.write_note(spool, LastRun(progress.record.run, leftovers.boot_id()))
         registry = Registry(
             session, auths, retry_for_s=settings.retry_for_s, on_retry=progress.retrying
         )
@@ -107,8 +112,14 @@ async def pull(settings: Settings, progress: Progress) -> None:
         _check_space(plan, spool, spec.space_required_gib)
         progress.enter(RunPhase.DOWNLOADING)
         errors = await Bringing(store, spool, downloads, progress).bring_all(plan)
-    raise_all([*resolved.errors, *errors], len(plan.images) + len(resolved.errors))
-    progress.enter(RunPhase.VERIFYING)
+        raise_all([*resolved.errors, *errors], len(plan.images) + len(resolved.errors))
+        progress.enter(RunPhase.VERIFYING)
+        await _verify(plan, store)
+        leftovers.empty(spool)
+
+
+async def _verify(plan: Plan, store: ImageStore) -> None:
+    """Ask the store for every image.  Raises AgentError (StoreFailed) for one that it lacks."""
     for planned in plan.images:
         if not await store.has(planned.image):
             raise failure(

@@ -14,6 +14,8 @@ from talm.agent.spec import Flags, Spec, read_spec
 _MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
 _OCI_LAYOUT: Final = "oci-layout:"
 
+STATE_DIRECTORY: Final = Path("/var/lib/talm")  # on the node, outside of what a runtime may wipe
+DEFAULT_SPOOL: Final = STATE_DIRECTORY / "spool"
 TERMINATION_LOG: Final = Path("/dev/termination-log")
 
 
@@ -27,7 +29,7 @@ def this_architecture() -> str:
 class Settings:
     """The flags of `talm agent`, not yet checked: `run_agent` reports what is wrong in them.
 
-    `store` is KIND:PLACE.  `spool` (None: `.spool` in the store) keeps partial blobs between runs.
+    `store` is KIND:PLACE.  `spool` keeps partial blobs between runs (None: `spool_directory`).
     `progress_config_map` is NAMESPACE/NAME or "".  `run` names this run in the record.
     `retry_for_s`: a request is given up when it has brought no byte for so long.
     `stall_s`: a transfer without a byte for so long is cut and resumed.
@@ -75,8 +77,16 @@ class Settings:
         return Path(place)
 
     def spool_directory(self) -> Path:
-        """Where partial blobs wait.  Raises AgentError (InvalidSpec), as `layout_directory`."""
-        return self.spool or self.layout_directory() / ".spool"
+        """Where partial blobs wait: on the node `/var/lib/talm/spool`.
+
+        Beside an OCI layout elsewhere, so that a blob is moved into it and not copied.
+        """
+        if self.spool:
+            return self.spool
+        place = Path(self.store.removeprefix(_OCI_LAYOUT))
+        if self.store.startswith(_OCI_LAYOUT) and not place.is_relative_to(STATE_DIRECTORY):
+            return place / ".spool"
+        return DEFAULT_SPOOL
 
     def progress_target(self) -> tuple[str, str] | None:
         """Namespace and name of the ConfigMap for the record; None when none is wanted."""

@@ -11,9 +11,11 @@ from typing import Any, Final
 
 import click
 
+from talm.agent import leftovers
 from talm.agent.main import plan_only, run_agent
 from talm.agent.plan import Plan
 from talm.agent.settings import Settings, default_termination_log
+from talm.agent.transfer.spool import Spool
 from talm.errors import AgentError
 
 _Decorator = Callable[[Callable[..., None]], Callable[..., None]]
@@ -81,7 +83,7 @@ _WHAT: Final[tuple[_Decorator, ...]] = (
         help="Free space to insist on; replaces the ConfigMap's.",
     ),
 )
-_HOW: Final[tuple[_Decorator, ...]] = (
+_WHERE: Final[tuple[_Decorator, ...]] = (
     click.option(
         "--store",
         default="oci-layout:/var/lib/talm/images",
@@ -95,8 +97,10 @@ _HOW: Final[tuple[_Decorator, ...]] = (
         type=click.Path(path_type=Path),
         envvar="TALM_SPOOL",
         metavar="DIR",
-        help="Where partial downloads wait; in the store's .spool unless given.",
+        help="Where partial downloads wait; /var/lib/talm/spool, or .spool in an oci-layout elsewhere.",
     ),
+)
+_HOW: Final[tuple[_Decorator, ...]] = (
     click.option(
         "--streams",
         type=click.IntRange(1, 64),
@@ -162,6 +166,7 @@ def agent() -> None:
 
 @agent.command()
 @_with(_WHAT)
+@_with(_WHERE)
 @_with(_HOW)
 @click.option(
     "--progress-configmap",
@@ -192,6 +197,7 @@ def pull(**flags: Any) -> None:
 
 @agent.command()
 @_with(_WHAT)
+@_with(_WHERE)
 @_with(_HOW)
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
 def plan(output: str, **flags: Any) -> None:
@@ -205,6 +211,19 @@ def plan(output: str, **flags: Any) -> None:
         click.echo(json.dumps(found.as_data(), indent=2))
     else:
         _print_table(found)
+
+
+@agent.command()
+@_with(_WHERE)
+def clean(**flags: Any) -> None:
+    """Drop what failed runs have left in the spool; images in the store stay."""
+    spool = Spool(Settings(**flags).spool_directory())
+    try:
+        freed = asyncio.run(leftovers.clean(spool))
+    except AgentError as exc:
+        click.echo(f"talm agent clean: {exc}", err=True)
+        sys.exit(exc.exit_code)
+    click.echo(f"{spool.directory}: {freed.files} files, {_mib(freed.size)} MiB freed")
 
 
 def _print_table(plan: Plan) -> None:

@@ -1,0 +1,57 @@
+"""What hub and workload agree on about the pod: environment, paths, which ends are final.
+
+The hub writes the pod (spokes/ownjob.py), the workload reads its environment.  What a run tells is
+in progress.py.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from .progress import FailureClass
+
+CONFIG_ENV: Final = "TALM_CONFIG"
+STORE_ENV: Final = "TALM_STORE"
+PROGRESS_ENV: Final = "TALM_PROGRESS_CONFIGMAP"
+RUN_ENV: Final = "TALM_RUN"
+HOST_ENV: Final = "TALM_HOST"
+"""Directory below which the node's own paths are found; unset or "/" outside of a pod."""
+JOB_DEADLINE_ENV: Final = "TALM_JOB_DEADLINE"
+"""Seconds, a decimal number: the Job's `activeDeadlineSeconds`.
+
+They count from the Job's start, which is when its first pod was created, not from the start of this
+pod: an attempt after the first adds them to the `creationTimestamp` of the oldest pod with its own
+label `job-name`, and to its own start only where it cannot list pods.  It is no point in time, since
+the hub does not know when a spoke will create the Job, and clocks differ.
+"""
+
+CONFIG_DIRECTORY: Final = "/etc/config"
+STATE_DIRECTORY: Final = "/var/lib/talm"  # on the node and in the container
+HOST_DIRECTORY: Final = "/host"
+
+
+class StoreKind(enum.StrEnum):
+    """Where images go, as the environment, the operator's setting and a cluster's label name it."""
+
+    OCI_LAYOUT = "oci-layout"
+    CONTAINERS_STORAGE = "containers-storage"
+    CONTAINERD = "containerd"
+
+
+FINAL_CLASSES: Final = frozenset(
+    {
+        FailureClass.INVALID_SPEC,
+        FailureClass.RELEASE_UNREADABLE,
+        FailureClass.CATALOG_UNREADABLE,
+        FailureClass.PACKAGE_NOT_FOUND,
+        FailureClass.IMAGE_NOT_FOUND,
+        FailureClass.UNAUTHORIZED,
+        FailureClass.INSUFFICIENT_SPACE,
+    }
+)
+"""Another attempt would end the same way, so that the first one ends the Job.
+
+Not among them: RegistryUnreachable, StoreFailed and Interrupted may pass.  PartlyCached is the
+Job's deadline, and a Job that is failed for it would end as a failure and not as a time-out.
+"""

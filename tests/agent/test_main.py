@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from talm.agent.main import run_agent
+from talm.agent.main import plan_only, run_agent
 from talm.agent.stores.oci_layout import REF_NAME
 from talm.api.progress import EXIT_CODES, FailureClass
 from talm.sim.images import SyntheticImage, build_image, digest_of
@@ -405,6 +405,21 @@ async def test_too_little_space_is_said_before_a_blob_moves(
     assert await run_agent(settings) == 0
     (config / "spaceRequired").write_text("900000")
     assert await run_agent(settings) == 0, "nothing is missing any more"
+
+
+async def test_the_kubelets_threshold_stops_a_pull_and_only_warns_after_one(
+    registry: FaultyRegistry, release: SyntheticImage, settings_for: SettingsFor, tmp_path: Path
+) -> None:
+    limits = tmp_path / "kubelet.conf"
+    limits.write_text("kind: KubeletConfiguration\nimageGCHighThresholdPercent: 0\n")
+    settings = settings_for(registry.add(release), kubelet_config=limits)
+    assert await run_agent(settings) == EXIT_CODES[F.INSUFFICIENT_SPACE]
+    assert registry.blob_bytes == 0
+    assert "0.00 GiB free under the kubelet's threshold of 0 %" in last_words(tmp_path)
+    planned = await plan_only(settings)
+    assert "0.00 GiB free under the kubelet's threshold of 0 %" in planned.warnings[0]
+    assert await run_agent(settings_for(registry.add(release))) == 0
+    assert await run_agent(settings) == 0, "everything is cached"
 
 
 async def test_a_store_that_cannot_be_written_says_so(

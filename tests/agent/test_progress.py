@@ -107,6 +107,14 @@ async def test_a_passing_trouble_is_shown_and_forgotten_at_the_good_end() -> Non
     assert (progress.record.error_text, progress.record.phase) == ("", "Succeeded")
 
 
+async def test_a_warning_is_told_once_and_outlives_the_good_end() -> None:
+    progress = Progress("run-1")
+    progress.warn("88 % full")
+    progress.warn("88 % full")
+    progress.finish(None)
+    assert progress.record.warnings == ("88 % full",)
+
+
 async def test_the_record_fits_into_its_share_of_a_config_map() -> None:
     progress = Progress("run-1")
     progress.finish(failure(FailureClass.IMAGE_NOT_FOUND, "x" * 100_000))

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime as dt
-import shutil
 import signal
 import sys
 import tempfile
@@ -29,6 +29,7 @@ from talm.agent.content.layerfiles import LayerFiles
 from talm.agent.content.resolving import Resolved, Resolver
 from talm.agent.failures import failure
 from talm.agent.leftovers import LastRun
+from talm.agent.nodefacts import Room
 from talm.agent.plan import Plan, make_plan
 from talm.agent.progress import ConfigMapSink, LogSink, Progress, Sink, TerminalSink
 from talm.agent.settings import Settings
@@ -109,13 +110,18 @@ async def pull(settings: Settings, progress: Progress) -> None:
             total=plan.total_bytes,
             held=plan.total_bytes - plan.download_bytes,
         )
-        _check_space(plan, spool, spec.space_required_gib)
+        for warning in plan.warnings:
+            progress.warn(warning)
+        room = Room(settings, store.directory)
+        room.check(plan, spec.space_required_gib)
         progress.enter(RunPhase.DOWNLOADING)
         errors = await Bringing(store, spool, downloads, progress).bring_all(plan)
         raise_all([*resolved.errors, *errors], len(plan.images) + len(resolved.errors))
         progress.enter(RunPhase.VERIFYING)
         await _verify(plan, store)
         leftovers.empty(spool)
+    for warning in room.warnings():
+        progress.warn(warning)
 
 
 async def _verify(plan: Plan, store: ImageStore) -> None:
@@ -145,7 +151,9 @@ async def plan_only(settings: Settings) -> Plan:
             files = LayerFiles(store, (spool, scratch), downloads)
             resolved = await Resolver(registry, files, settings.architecture).resolve(spec)
         raise_all(resolved.errors, len(resolved.images) + len(resolved.errors))
-        return await look(resolved, store, spool)
+        plan = await look(resolved, store, spool)
+    short = Room(settings, store.directory).shortages(plan, spec.space_required_gib)
+    return dataclasses.replace(plan, warnings=(*plan.warnings, *short))
 
 
 async def look(resolved: Resolved, store: ImageStore, spool: Spool) -> Plan:
@@ -154,20 +162,6 @@ async def look(resolved: Resolved, store: ImageStore, spool: Spool) -> Plan:
     digests = {blob.digest for blobs in missing.values() for blob in blobs}
     spooled = {digest: spool.held(digest) for digest in digests}
     return make_plan(resolved.images, missing, spooled, resolved.warnings)
-
-
-def _check_space(plan: Plan, spool: Spool, required_gib: int) -> None:
-    """Raise AgentError (InsufficientSpace) when what is missing does not fit.
-
-    Nothing is checked when nothing is missing: a run that finds all of it cached succeeds.
-    """
-    free = shutil.disk_usage(spool.directory).free
-    least = max(plan.download_bytes, required_gib << 30)
-    if plan.download_bytes and free < least:
-        raise failure(
-            FailureClass.INSUFFICIENT_SPACE,
-            f"{spool.directory}: {least / 2**30:.2f} GiB needed, {free / 2**30:.2f} GiB free",
-        )
 
 
 def _sinks(settings: Settings) -> list[Sink]:

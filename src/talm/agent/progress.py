@@ -96,6 +96,12 @@ class Progress:
         log.warning("trying again", after=text)
         self._change(error_text=text[:_MAX_TEXT])
 
+    def warn(self, text: str) -> None:
+        """Tell what a person should know although nothing has failed."""
+        log.warning("warning", text=text)
+        if text not in self._record.warnings:
+            self._change(warnings=(*self._record.warnings, text))
+
     def finish(self, error: AgentError | None) -> None:
         """Enter the final phase, with the error's class and text or with none."""
         self._finished = True

@@ -33,6 +33,8 @@ class Settings:
     `progress_config_map` is NAMESPACE/NAME or "".  `run` names this run in the record.
     `retry_for_s`: a request is given up when it has brought no byte for so long.
     `stall_s`: a transfer without a byte for so long is cut and resumed.
+    `host_root` is where the node's own root is (a pod mounts it or parts of it); the kubelet's file
+    is looked for below it unless `kubelet_config` says where.
     """
 
     config: Path | None = None
@@ -51,6 +53,8 @@ class Settings:
     run: str = ""
     retry_for_s: float = 600.0
     stall_s: float = 30.0
+    host_root: Path = Path("/")
+    kubelet_config: Path | None = None
     auth_file: Path | None = None
     architecture: str = dataclasses.field(default_factory=this_architecture)
 

@@ -78,4 +78,5 @@ class ProgressRecord(Wire, frozen=True, kw_only=True):
     restarts: int = 0
     error_class: str = ""
     error_text: str = ""
+    warnings: tuple[str, ...] = ()
     heartbeat: dt.datetime | None = None

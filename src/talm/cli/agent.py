@@ -117,6 +117,21 @@ _HOW: Final[tuple[_Decorator, ...]] = (
         help="auth.json with the registries' credentials.",
     ),
     click.option(
+        "--host-root",
+        type=click.Path(path_type=Path),
+        default="/",
+        envvar="TALM_HOST_ROOT",
+        metavar="DIR",
+        help="Where the node's root is mounted; the kubelet's limits are looked for there.",
+    ),
+    click.option(
+        "--kubelet-config",
+        type=click.Path(path_type=Path),
+        envvar="TALM_KUBELET_CONFIG",
+        metavar="FILE",
+        help="The kubelet's configuration, if not in a usual place below --host-root.",
+    ),
+    click.option(
         "--retry-for",
         "retry_for_s",
         type=click.FloatRange(0),

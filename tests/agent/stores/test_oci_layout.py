@@ -4,27 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from talm.agent.content.manifests import Blob, Image
-from talm.agent.content.references import parse
 from talm.agent.stores.oci_layout import OciLayout
-from talm.agent.transfer.registry import OCI_MANIFEST, Document, digest_of
-from talm.agent.transfer.spool import Spool
+from talm.agent.transfer.registry import digest_of
 from talm.errors import AgentError
 from talm.sim.images import SyntheticImage, build_image
 
-
-def resolved(built: SyntheticImage, name: str = "quay.io/a:1") -> Image:
-    document = Document(built.digest, OCI_MANIFEST, built.manifest)
-    blobs = tuple(Blob(digest, len(blob)) for digest, blob in built.blobs.items())
-    return Image(parse(name), (document,), blobs)
-
-
-def spooled(directory: Path, built: SyntheticImage) -> Spool:
-    spool = Spool(directory)
-    directory.mkdir(exist_ok=True)
-    for digest, blob in built.blobs.items():
-        spool.whole(digest).write_bytes(blob)
-    return spool
+from .samples import resolved, spooled
 
 
 @pytest.fixture

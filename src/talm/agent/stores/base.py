@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,10 @@ class ImageStore(Protocol):
     @property
     def directory(self) -> Path:
         """A place on the file system that fills up."""
+        ...
+
+    async def prepare(self) -> None:
+        """Make sure, before a byte moves, that the store is there and can be asked."""
         ...
 
     async def missing(self, image: Image) -> tuple[Blob, ...]:
@@ -31,4 +36,12 @@ class ImageStore(Protocol):
 
     async def has(self, image: Image) -> bool:
         """Ask the store itself whether the image is there, every byte of it."""
+        ...
+
+    async def pin(self, image: Image) -> bool:
+        """Keep what the runtime collects as garbage from being this image; False: it may be."""
+        ...
+
+    async def unpin(self, keep: Sequence[Image] = ()) -> int:
+        """Take back our pins, of any run, but those of `keep`; returns how many there were."""
         ...

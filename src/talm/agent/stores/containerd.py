@@ -1,0 +1,131 @@
+"""The store of containerd, filled through `ctr images import` as an archive on its standard input.
+
+    spool ──► OCI archive, streamed ──► ctr -n k8s.io images import - ──► content, snapshots, names
+
+Needs the socket and UID 0, no change of the node's configuration and no registry: nothing is
+pulled.  Names are the ones that the kubelet asks for.  The snapshotter is `ctr`'s own choice,
+$CONTAINERD_SNAPSHOTTER where that is set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from talm.agent.content.manifests import Blob, Image
+from talm.agent.stores.names import names_of
+from talm.agent.stores.oci_archive import write_archive
+from talm.agent.stores.tools import Feed, run
+from talm.agent.transfer.spool import Spool, file_digest, storage_errors
+
+DEFAULT_SOCKET: Final = Path("/run/containerd/containerd.sock")
+
+_NAMESPACE: Final = "k8s.io"  # the CRI plugin's
+_DEFAULT_ROOT: Final = Path("/var/lib/containerd")
+_CONTENT: Final = "io.containerd.content.v1"
+_PIN: Final = "io.cri-containerd.pinned"
+_OURS: Final = "talm.pinned"  # so that a pin of somebody else is never taken away
+_FIRST_WITH_PINS: Final = (1, 7)
+
+
+class Containerd:
+    """The store behind `socket`."""
+
+    def __init__(self, socket: Path = DEFAULT_SOCKET) -> None:
+        self._socket = socket
+        self._content_root = _DEFAULT_ROOT / _CONTENT
+        self._pins = False
+        self._held: frozenset[str] | None = None  # as asked; None after a change
+        self._one_at_a_time = asyncio.Lock()  # two imports that share a layer would unpack it twice
+
+    @property
+    def directory(self) -> Path:
+        """containerd's root; the usual one until `prepare` has asked."""
+        return self._content_root.parent
+
+    async def prepare(self) -> None:
+        """Ask for version and place.  Raises AgentError (StoreFailed) when nobody answers."""
+        self._pins = _server_version(await self._ctr("version")) >= _FIRST_WITH_PINS
+        plugins = await self._ctr("plugins", "ls", "-d", f"type=={_CONTENT}")
+        found = re.search(r"^\s+root\s+(/.+?)\s*$", plugins, re.MULTILINE)
+        if found:
+            self._content_root = Path(found[1])
+
+    async def missing(self, image: Image) -> tuple[Blob, ...]:
+        """Return the blobs that are not in the content store; it checks what it takes in."""
+        if self._held is None:
+            self._held = frozenset((await self._ctr("content", "ls", "-q")).split())
+        return tuple(blob for blob in image.blobs if blob.digest not in self._held)
+
+    async def blob(self, blob: Blob) -> Path | None:
+        """Return the content store's file, where this process can see it and it is intact."""
+        algorithm, _, encoded = blob.digest.partition(":")
+        file = self._content_root / "blobs" / algorithm / encoded
+        with storage_errors(file):
+            if not file.is_file() or await file_digest(file, algorithm) != blob.digest:
+                return None
+        return file
+
+    async def put(self, image: Image, spool: Spool) -> None:
+        """Import what is missing, unpack it, give it its names."""
+        async with self._one_at_a_time:
+            if await self.has(image):
+                return
+            self._held = None
+            missing = await self.missing(image)
+            self._held = None
+            blobs = [(blob.digest, spool.whole(blob.digest)) for blob in missing]
+            feed = functools.partial(write_archive, image=image, names=names_of(image), blobs=blobs)
+            await self._ctr("images", "import", "-", feed=feed)
+
+    async def has(self, image: Image) -> bool:
+        """Ask whether each name is this image and unpacked, ready for a container."""
+        ready = _ready(await self._ctr("images", "check", *_filters(image)))
+        return all((name, image.digest) in ready for name in names_of(image))
+
+    async def pin(self, image: Image) -> bool:
+        """Label the names so that the kubelet's garbage collection leaves them.
+
+        False where containerd is older than 1.7 and tells the kubelet nothing of it.
+        """
+        if self._pins:
+            for name in names_of(image):
+                await self._ctr("images", "label", name, f"{_PIN}=pinned", f"{_OURS}=true")
+        return self._pins
+
+    async def unpin(self, keep: Sequence[Image] = ()) -> int:
+        """Take our labels away, but not from `keep`; returns from how many names."""
+        kept = {name for image in keep for name in names_of(image)}
+        ours = (await self._ctr("images", "ls", "-q", f'labels."{_OURS}"==true')).split()
+        for name in set(ours) - kept:
+            await self._ctr("images", "label", name, f"{_PIN}=", f"{_OURS}=")
+        return len(set(ours) - kept)
+
+    async def _ctr(self, *arguments: str, feed: Feed | None = None) -> str:
+        address = ("--address", str(self._socket), "--namespace", _NAMESPACE)
+        return await run("ctr", *address, *arguments, feed=feed)
+
+
+def _filters(image: Image) -> list[str]:
+    return [f"name=={name}" for name in names_of(image)]
+
+
+def _ready(table: str) -> set[tuple[str, str]]:
+    """Return name and digest of the unpacked images in what `ctr images check` prints.
+
+    REF TYPE DIGEST STATUS SIZE UNPACKED; layers may be gone after unpacking (a setting of
+    containerd), so the last column counts and not the status.
+    """
+    rows = [line.split() for line in table.splitlines()[1:]]
+    return {(row[0], row[2]) for row in rows if len(row) > 3 and row[-1] == "true"}  # noqa: PLR2004
+
+
+def _server_version(text: str) -> tuple[int, ...]:
+    """Return major and minor of the server from what `ctr version` prints; () when not found."""
+    _, _, server = text.partition("Server:")
+    found = re.search(r"Version:\s*v?(\d+)\.(\d+)", server)
+    return (int(found[1]), int(found[2])) if found else ()

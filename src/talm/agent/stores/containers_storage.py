@@ -1,0 +1,128 @@
+"""The store of CRI-O and podman, filled by skopeo from a loopback registry.
+
+    spool ──► gateway ──► skopeo copy docker://REAL@DIGEST containers-storage:REAL@DIGEST
+
+skopeo thinks that it pulls from the real registry, so that the node's `policy.json` is applied to
+the real name; a registries.conf of ours, in a directory that goes with the call, leads it to the
+gateway.  Layers that the store has are not moved again.  Nothing on the node is changed but the
+store.  Drop-ins in the node's registries.conf.d still count for skopeo: one for exactly the
+image's repository would win over ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from talm.agent.content.manifests import Blob, Image, parts_of
+from talm.agent.stores.gateway import serve
+from talm.agent.stores.names import names_of, repository
+from talm.agent.stores.storage_files import StorageFiles, find_driver, find_storage
+from talm.agent.stores.tools import run
+from talm.agent.transfer.spool import Spool, storage_errors
+
+_ROOT: Final = Path("/")
+
+
+class ContainersStorage:
+    """The store of the file system `root`: "/", or where a pod has mounted the node's.
+
+    Needs root's rights, and skopeo there.
+    """
+
+    def __init__(self, root: Path = _ROOT) -> None:
+        self._root = root
+        self._one_at_a_time = asyncio.Lock()  # two copies that share a layer would unpack it twice
+
+    @property
+    def directory(self) -> Path:
+        """Where layers are unpacked."""
+        return find_storage(self._root)[0]
+
+    async def prepare(self) -> None:
+        """Ask skopeo for its version.  Raises AgentError (StoreFailed) when there is none."""
+        await run(*self._skopeo("--version"))
+        await self._look()
+
+    async def missing(self, image: Image) -> tuple[Blob, ...]:
+        """Return the layers that are not unpacked here, and the config unless an image has it."""
+        files = await self._look()
+        held = files.layer_digests()
+        config = parts_of(image).config.digest
+        if files.config_file(config):
+            held.add(config)
+        return tuple(blob for blob in image.blobs if blob.digest not in held)
+
+    async def blob(self, blob: Blob) -> Path | None:
+        """Return None: layers are kept unpacked only."""
+        return None
+
+    async def put(self, image: Image, spool: Spool) -> None:
+        """Have skopeo copy the image under each of its names."""
+        async with self._one_at_a_time:
+            for name in names_of(image):
+                await self._copy(image, name, spool)
+
+    async def pin(self, image: Image) -> bool:
+        """Return False: what keeps CRI-O's images is the cluster's to say, not a file of ours."""
+        return False
+
+    async def unpin(self, keep: Sequence[Image] = ()) -> int:
+        """Return 0: there is no pin of ours."""
+        return 0
+
+    async def has(self, image: Image) -> bool:
+        """Tell whether the store's records list the image by each name and all of it is there."""
+        files = await self._look()
+        return await asyncio.to_thread(
+            lambda: all(files.holds(image, name) for name in names_of(image))
+        )
+
+    async def _copy(self, image: Image, name: str, spool: Spool) -> None:
+        files = await self._look()
+        if await asyncio.to_thread(files.holds, image, name):
+            return
+
+        def blob_file(digest: str) -> Path | None:
+            spooled = spool.whole(digest)
+            return spooled if spooled.exists() else files.config_file(digest)
+
+        source = f"docker://{names_of(image)[0]}"
+        async with serve(image, blob_file) as location:
+            with self._registries_conf(image, location) as conf:
+                options = ("--registries-conf", conf, "copy", "--quiet", "--src-no-creds")
+                await run(*self._skopeo(*options, source, f"containers-storage:{name}"))
+
+    @contextlib.contextmanager
+    def _registries_conf(self, image: Image, location: str) -> Iterator[str]:
+        """Write the way to the gateway; yields the file's name as skopeo sees it."""
+        temporary = Path(tempfile.gettempdir()) if self._root == _ROOT else self._root / "tmp"
+        text = (
+            "unqualified-search-registries = []\n[[registry]]\n"
+            f"prefix = {json.dumps(repository(image.reference))}\n"
+            f"location = {json.dumps(location)}\ninsecure = true\n"
+        )
+        with (
+            storage_errors(temporary),
+            tempfile.TemporaryDirectory(prefix="talm-", dir=temporary) as directory,
+        ):
+            file = Path(directory) / "registries.conf"
+            file.write_text(text)
+            yield f"/{file.relative_to(self._root)}"
+
+    def _skopeo(self, *arguments: str) -> tuple[str, ...]:
+        if self._root == _ROOT:
+            return ("skopeo", *arguments)
+        return ("chroot", str(self._root), "skopeo", *arguments)
+
+    async def _look(self) -> StorageFiles:
+        return await asyncio.to_thread(self._read)
+
+    def _read(self) -> StorageFiles:
+        roots = find_storage(self._root)
+        return StorageFiles(roots, find_driver(self._root, roots[0]))

@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -30,11 +30,24 @@ from .throttle import Throttle
 
 log = structlog.get_logger(__name__)
 
-# How long clusters are begun with in one pass.  Whoever was not begun with waits for the next one, so
-# that the first clusters of a thousand are not held up until the last has had its turn.  Short until
-# the first Job is active; then longer, since nothing is sent while a pass is decided and stored.
-FIRST_WAVE_S: Final = 0.3
-WAVE_S: Final = 1.0
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """How long one pass begins with clusters, and how many of them are under way at once at most.
+
+    Whoever was not begun with waits for the next pass, so that the first clusters of a thousand are
+    not held up until the last has had its turn.
+    """
+
+    seconds: float = math.inf
+    hands: float = math.inf
+
+
+# Until the first Job is active waves are short and narrow, so that answers come soon; then they are
+# long, since nothing is sent while a pass is decided and stored.
+FIRST_WAVES: Final = Wave(0.1, 8)
+LATER_WAVES: Final = Wave(1.5)
+WHOLE: Final = Wave()
 # Those who are further get their turn first: a pipeline that is emptied from its end.
 TURN: Final = {phase: turn for turn, phase in enumerate(reversed(Phase))}
 
@@ -61,7 +74,7 @@ class Applier:
         """
         whole = decision.ends or decision.stage in {Stage.ENDED, Stage.DELETING}
         asking = _in_turn(seen, decision.moves)
-        begun, failed = await self._wave(asking, order, math.inf if whole else _wave_s(seen))
+        begun, failed = await self._wave(asking, order, WHOLE if whole else _wave(seen))
         moves = tuple(m for m in decision.moves if not m.effects or m.cluster in begun)
         decision = replace(decision, fleet=replace(decision.fleet, moves=moves))
         hub_failed = ""
@@ -73,10 +86,10 @@ class Applier:
         return decision, Outcomes(failed, hub_failed)
 
     async def _wave(
-        self, moves: Sequence[Move], order: Order, seconds: float
+        self, moves: Sequence[Move], order: Order, wave: Wave
     ) -> tuple[set[str], dict[str, str]]:
-        """Begin with clusters for so long, and finish those; who was begun with, and who failed."""
-        until = time.monotonic() + seconds
+        """Begin with clusters, and finish those; who was begun with, and who failed."""
+        until = time.monotonic() + wave.seconds
         begun: set[str] = set()
         failed: dict[str, str] = {}
         waiting = iter(moves)
@@ -92,9 +105,8 @@ class Applier:
                 if time.monotonic() >= until:
                     return
 
-        hands = [
-            asyncio.ensure_future(hand()) for _ in range(min(len(moves), self._throttle.limit))
-        ]
+        number = min(len(moves), self._throttle.limit, wave.hands)
+        hands = [asyncio.ensure_future(hand()) for _ in range(int(number))]
         try:
             await asyncio.gather(*hands)
         finally:
@@ -138,10 +150,10 @@ class Applier:
             return
 
 
-def _wave_s(seen: Snapshot) -> float:
+def _wave(seen: Snapshot) -> Wave:
     precaching = seen.cgu.status.precaching
     phases = (precaching.status if precaching is not None else None) or {}
-    return WAVE_S if Phase.ACTIVE in phases.values() else FIRST_WAVE_S
+    return LATER_WAVES if Phase.ACTIVE in phases.values() else FIRST_WAVES
 
 
 def _in_turn(seen: Snapshot, moves: Iterable[Move]) -> list[Move]:

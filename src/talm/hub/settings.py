@@ -12,9 +12,11 @@ import datetime as dt
 import math
 from typing import Any, Final
 
+from talm.api.pod import StoreKind
 from talm.core.model import Rules, Vocabulary
 from talm.errors import BadSpec, SetupError
 from talm.spokes.manifests import check_spoke_namespace
+from talm.spokes.ownstore import AUTO, STORE_LABEL
 
 
 def setting(default: Any, why: str, *, unit: str = "", choices: tuple[str, ...] = ()) -> Any:
@@ -59,6 +61,16 @@ class Settings:
         "", "Images that a PreCachingConfig may name as preCacheImage, comma separated; a name that "
         "ends with * is a prefix. Empty: none, since the workload has root's reach on spokes.",
     )  # fmt: skip
+    image_store: str = setting(
+        StoreKind.OCI_LAYOUT, "Where profile talm puts images on a node. auto: by the ManagedCluster's "
+        f"label {STORE_LABEL}, else by its claims: containers-storage on OpenShift, containerd "
+        "elsewhere, which k3s and RKE2 have in a place of their own. oci-layout: a directory that no "
+        "runtime looks into.", choices=(AUTO, *StoreKind),
+    )  # fmt: skip
+    pull_secrets: str = setting(
+        "", "Secrets for the workload's own image, comma separated. They must come to be in the spoke's "
+        "namespace, which each run makes anew; the kubelet's own pull secret needs no name.",
+    )  # fmt: skip
     setup_deadline: int = setting(
         30, "A cluster whose Job has not become active by then fails; time in which it is "
         "unavailable or waits for another CGU does not count.", unit="minutes",
@@ -71,7 +83,7 @@ class Settings:
         8, "CGUs that are worked on at the same time; each one is always handled by one worker."
     )
     concurrency: int = setting(
-        40, "Clusters that requests are sent for at the same time at most, one request each. It is halved "
+        32, "Clusters that requests are sent for at the same time at most, one request each. It is halved "
         "when the API server says 429 or gets slow, and creeps up again.",
     )  # fmt: skip
     leader_elect: bool = setting(True, "Hold a Lease, so that one of several replicas is at work.")
@@ -118,6 +130,11 @@ class Settings:
             unavailable_grace=dt.timedelta(minutes=self.unavailable_grace),
             allowed_workload_images=images,
         )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The names in `pull_secrets`."""
+        return tuple(name.strip() for name in self.pull_secrets.split(",") if name.strip())
 
     @property
     def bind(self) -> tuple[str, int]:

@@ -469,3 +469,21 @@ async def test_a_run_ended_by_sigterm_keeps_what_arrived_for_the_next_one(
     held = partial.stat().st_size
     assert await run_agent(settings_for(spec)) == 0
     assert registry.ranges == [f"bytes={held}-"]
+
+
+async def test_a_run_stops_before_the_jobs_deadline_and_waits_to_be_ended(
+    registry: FaultyRegistry,
+    release: SyntheticImage,
+    big: str,
+    settings_for: SettingsFor,
+    tmp_path: Path,
+) -> None:
+    spec = registry.add(release)
+    registry.fails(big, Stalls(100_000))
+    run = asyncio.create_task(run_agent(settings_for(spec, job_deadline_s=2.0)))
+    await until((tmp_path / "termination-log").exists)
+    assert last_words(tmp_path) == ("PartlyCached: stopped 0.5 s before the Job's deadline of 2 s")
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await asyncio.wait_for(run, 5) == EXIT_CODES[F.PARTLY_CACHED]
+    (partial,) = (layout(tmp_path) / ".spool").glob("*.partial")
+    assert partial.stat().st_size > 0

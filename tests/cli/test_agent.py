@@ -65,6 +65,47 @@ async def test_sigterm_ends_the_run_as_interrupted(tmp_path: Path) -> None:
     assert code == EXIT_CODES[FailureClass.INTERRUPTED], output
 
 
+async def test_a_run_that_nobody_ends_at_the_jobs_deadline_ends_itself(tmp_path: Path) -> None:
+    async with serve() as registry:
+        image = registry.add(RELEASE)
+        stall_all(registry, RELEASE)
+        process = await start(tmp_path, "--additional-image", image, TALM_JOB_DEADLINE="1")
+        code, output = await end_of(process)
+    assert code == EXIT_CODES[FailureClass.PARTLY_CACHED], output
+    assert "waiting to be ended" in output
+
+
+HANGING = """
+import time
+from talm.agent import main
+from talm.cli.main import main as talm
+
+async def pull(settings, progress):
+    print("hangs", flush=True)
+    time.sleep(1)
+    import asyncio
+    await asyncio.to_thread(time.sleep, 60)  # a thread that nobody can end
+
+main.pull = pull
+talm()
+"""
+
+
+async def test_a_process_that_hangs_ends_all_the_same(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", HANGING, "agent", "pull"),
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdout
+    while b"hangs" not in await process.stdout.readline():
+        pass
+    process.send_signal(signal.SIGTERM)
+    code, output = await asyncio.wait_for(end_of(process), 30)
+    assert code == EXIT_CODES[FailureClass.INTERRUPTED], output
+
+
 def stall_all(registry: FaultyRegistry, image: SyntheticImage) -> None:
     for digest in image.blobs:
         registry.fails(digest, Stalls(10))

@@ -10,14 +10,12 @@ Not here: what to pull (resolving.py), in which order (plan.py).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import datetime as dt
-import signal
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +25,7 @@ from talm.agent import leftovers
 from talm.agent.bringing import Bringing, raise_all
 from talm.agent.content.layerfiles import LayerFiles
 from talm.agent.content.resolving import Resolved, Resolver
+from talm.agent.endings import Deadline, outcome, signals
 from talm.agent.failures import failure
 from talm.agent.leftovers import LastRun
 from talm.agent.nodefacts import Room
@@ -34,7 +33,7 @@ from talm.agent.plan import Plan, make_plan
 from talm.agent.progress import ConfigMapSink, LogSink, Progress, Sink, TerminalSink
 from talm.agent.settings import Settings
 from talm.agent.stores.base import ImageStore
-from talm.agent.stores.oci_layout import OciLayout
+from talm.agent.stores.opening import open_store
 from talm.agent.transfer.credentials import read_auth_file
 from talm.agent.transfer.download import Downloads
 from talm.agent.transfer.registry import Registry, open_session
@@ -44,43 +43,42 @@ from talm.errors import AgentError
 
 log = structlog.get_logger()
 
-CRASHED: Final = 1
 _LOCK_PATIENCE_S: Final = 60.0  # twice a pod's grace: the run before is gone by then
 
 
-async def run_agent(settings: Settings) -> int:
+async def run_agent(settings: Settings, on_signal: Callable[[], None] = lambda: None) -> int:
     """Do one run and return the process's exit code; nothing is raised but by a cancelled caller.
 
-    SIGTERM and SIGINT end it as Interrupted: record written, exit within 5 s, what arrived kept.
+    SIGTERM and SIGINT end it as Interrupted: record written, what arrived kept; `on_signal` is
+    called then, by which a process can see to it that it ends within 5 s.
     """
     progress = Progress(settings.run or str(uuid.uuid4()))
+    deadline = Deadline(settings.job_deadline_s)
     try:
         sinks = _sinks(settings)
     except AgentError as exc:
         log.warning("failed", failure=exc.kind, text=str(exc))
         _leave_message(settings.termination_log, exc)
         return exc.exit_code
-    async with progress.told_to(sinks):
-        error = await _outcome(settings, progress)
-        progress.finish(error)
-        _leave_message(settings.termination_log, error)
+    with signals(on_signal) as ended:
+        async with progress.told_to(sinks):
+            error = await outcome(pull(settings, progress), ended, deadline)
+            progress.finish(error)
+            _leave_message(settings.termination_log, error)
+        if error and error.kind == FailureClass.PARTLY_CACHED.value:
+            log.info("waiting to be ended", deadline_s=deadline.seconds)
+            await _first(ended.wait(), deadline.over())
     return error.exit_code if error else 0
 
 
-async def _outcome(settings: Settings, progress: Progress) -> AgentError | None:
-    """Pull, and turn every way to fail into an error of a class."""
-    work = asyncio.create_task(pull(settings, progress))
-    with _signals_cancel(work):
-        try:
-            await work
-        except asyncio.CancelledError:
-            return failure(FailureClass.INTERRUPTED, "ended by a signal; what arrived is kept")
-        except AgentError as exc:
-            return exc
-        except Exception as exc:
-            log.exception("crashed")
-            return AgentError("Bug", f"{type(exc).__name__}: {exc}", CRASHED)
-    return None
+async def _first(*waits: Coroutine[None, None, object]) -> None:
+    """Wait for the first of several."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def pull(settings: Settings, progress: Progress) -> None:
@@ -90,8 +88,8 @@ async def pull(settings: Settings, progress: Progress) -> None:
     and the text names them all.
     """
     spec = settings.spec()
-    store = OciLayout(settings.layout_directory())
-    store.create()
+    store = open_store(settings.store)
+    await store.prepare()
     spool = Spool(settings.spool_directory())
     auths = read_auth_file(settings.auth_file)
     async with spool.locked(_LOCK_PATIENCE_S), open_session(settings.stall_s) as session:
@@ -119,6 +117,7 @@ async def pull(settings: Settings, progress: Progress) -> None:
         raise_all([*resolved.errors, *errors], len(plan.images) + len(resolved.errors))
         progress.enter(RunPhase.VERIFYING)
         await _verify(plan, store)
+        await store.unpin(keep=[planned.image for planned in plan.images])
         leftovers.empty(spool)
     for warning in room.warnings():
         progress.warn(warning)
@@ -140,7 +139,7 @@ async def plan_only(settings: Settings) -> Plan:
     spool where they have it.  Raises AgentError.
     """
     spec = settings.spec()
-    store = OciLayout(settings.layout_directory())
+    store = open_store(settings.store)
     spool = Spool(settings.spool_directory())
     auths = read_auth_file(settings.auth_file)
     with tempfile.TemporaryDirectory(prefix="talm-plan-") as directory:
@@ -170,19 +169,6 @@ def _sinks(settings: Settings) -> list[Sink]:
     if target:
         sinks.append(ConfigMapSink(*target))
     return sinks
-
-
-@contextlib.contextmanager
-def _signals_cancel(work: asyncio.Task[None]) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT)
-    for number in signals:
-        loop.add_signal_handler(number, work.cancel)
-    try:
-        yield
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
 
 
 def _leave_message(file: Path | None, error: AgentError | None) -> None:

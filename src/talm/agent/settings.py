@@ -10,12 +10,12 @@ from typing import Final
 
 from talm.agent.failures import invalid_spec
 from talm.agent.spec import Flags, Spec, read_spec
+from talm.api.pod import STATE_DIRECTORY
 
 _MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
 _OCI_LAYOUT: Final = "oci-layout:"
 
-STATE_DIRECTORY: Final = Path("/var/lib/talm")  # on the node, outside of what a runtime may wipe
-DEFAULT_SPOOL: Final = STATE_DIRECTORY / "spool"
+DEFAULT_SPOOL: Final = Path(STATE_DIRECTORY) / "spool"  # outside of what a runtime may wipe
 TERMINATION_LOG: Final = Path("/dev/termination-log")
 
 
@@ -33,6 +33,7 @@ class Settings:
     `progress_config_map` is NAMESPACE/NAME or "".  `run` names this run in the record.
     `retry_for_s`: a request is given up when it has brought no byte for so long.
     `stall_s`: a transfer without a byte for so long is cut and resumed.
+    `job_deadline_s` counts from the Job's start (None: there is no Job); 60 s before, pulling stops.
     `host_root` is where the node's own root is (a pod mounts it or parts of it); the kubelet's file
     is looked for below it unless `kubelet_config` says where.
     """
@@ -53,6 +54,7 @@ class Settings:
     run: str = ""
     retry_for_s: float = 600.0
     stall_s: float = 30.0
+    job_deadline_s: float | None = None
     host_root: Path = Path("/")
     kubelet_config: Path | None = None
     auth_file: Path | None = None
@@ -70,15 +72,6 @@ class Settings:
             space_required=self.space_required,
         )
         return read_spec(self.config, flags)
-
-    def layout_directory(self) -> Path:
-        """Where the OCI layout is.  Raises AgentError (InvalidSpec) for another kind of store."""
-        place = self.store.removeprefix(_OCI_LAYOUT)
-        if place in (self.store, ""):
-            raise invalid_spec(
-                f"the store is {self.store!r}; this version knows {_OCI_LAYOUT}DIRECTORY"
-            )
-        return Path(place)
 
     def spool_directory(self) -> Path:
         """Where partial blobs wait: on the node `/var/lib/talm/spool`.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -14,9 +16,15 @@ import click
 from talm.agent import leftovers
 from talm.agent.main import plan_only, run_agent
 from talm.agent.plan import Plan
+from talm.agent.priority import lower_priority
 from talm.agent.settings import Settings, default_termination_log
+from talm.agent.stores.opening import STORES, open_store
 from talm.agent.transfer.spool import Spool
+from talm.api.pod import HOST_ENV, JOB_DEADLINE_ENV
+from talm.api.progress import EXIT_CODES, FailureClass
 from talm.errors import AgentError
+
+_LAST_S: Final = 4.9  # a run that can ends before: 1.5 s to flush, 3 s for the last record
 
 _Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
@@ -89,8 +97,8 @@ _WHERE: Final[tuple[_Decorator, ...]] = (
         default="oci-layout:/var/lib/talm/images",
         show_default=True,
         envvar="TALM_STORE",
-        metavar="oci-layout:PATH",
-        help="Where the images go.",
+        metavar="KIND[:PLACE]",
+        help=f"Where the images go: {STORES}.",
     ),
     click.option(
         "--spool",
@@ -120,7 +128,7 @@ _HOW: Final[tuple[_Decorator, ...]] = (
         "--host-root",
         type=click.Path(path_type=Path),
         default="/",
-        envvar="TALM_HOST_ROOT",
+        envvar=HOST_ENV,
         metavar="DIR",
         help="Where the node's root is mounted; the kubelet's limits are looked for there.",
     ),
@@ -198,6 +206,14 @@ def agent() -> None:
     help="Name of this run in the record; a random one unless given.",
 )
 @click.option(
+    "--job-deadline",
+    "job_deadline_s",
+    type=click.FloatRange(0, min_open=True),
+    envvar=JOB_DEADLINE_ENV,
+    metavar="SECONDS",
+    help="The Job's activeDeadlineSeconds; 60 s before, pulling stops and the result is told.",
+)
+@click.option(
     "--termination-log",
     type=click.Path(path_type=Path),
     default=default_termination_log,
@@ -205,9 +221,23 @@ def agent() -> None:
     metavar="FILE",
     help="Gets class and text of a failure; /dev/termination-log in a container.",
 )
-def pull(**flags: Any) -> None:
+@click.option(
+    "--background/--foreground",
+    envvar="TALM_BACKGROUND",
+    help="Leave CPU and disk to others; a pod of the operator does.",
+)
+def pull(*, background: bool, **flags: Any) -> None:
     """Bring the images, resume what was begun, exit 0 only when the store has them all."""
-    sys.exit(asyncio.run(run_agent(Settings(**flags))))
+    if background:
+        lower_priority()
+    sys.exit(asyncio.run(run_agent(Settings(**flags), on_signal=_end_anyway)))
+
+
+def _end_anyway() -> None:
+    """End the process 5 s after a signal, even where something will not let go (a dying disk)."""
+    timer = threading.Timer(_LAST_S, os._exit, [EXIT_CODES[FailureClass.INTERRUPTED]])
+    timer.daemon = True
+    timer.start()
 
 
 @agent.command()
@@ -239,6 +269,18 @@ def clean(**flags: Any) -> None:
         click.echo(f"talm agent clean: {exc}", err=True)
         sys.exit(exc.exit_code)
     click.echo(f"{spool.directory}: {freed.files} files, {_mib(freed.size)} MiB freed")
+
+
+@agent.command()
+@_with(_WHERE)
+def unpin(**flags: Any) -> None:
+    """Let the node's garbage collection have the images again that runs have pinned."""
+    try:
+        count = asyncio.run(open_store(Settings(**flags).store).unpin())
+    except AgentError as exc:
+        click.echo(f"talm agent unpin: {exc}", err=True)
+        sys.exit(exc.exit_code)
+    click.echo(f"{count} names unpinned")
 
 
 def _print_table(plan: Plan) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from talm.api.ocm import ViewedObject
 from talm.core.model import Fact
-from talm.spokes.jobs import job_fact
+from talm.spokes.jobs import job_fact, told_whole
 
 DEADLINE = "DeadlineExceeded"
 
@@ -54,3 +54,33 @@ def test_a_bad_end_is_told_in_the_job_s_words() -> None:
     status = {"conditions": [condition("Failed", "BackoffLimitExceeded")]}
     result = msgspec.convert({"status": status}, ViewedObject)
     assert job_fact(result)[1] == "BackoffLimitExceeded: told so"
+
+
+def ended_by_policy(code: int) -> str:
+    text = f"Container c for pod a/b failed with exit code {code} matching FailJob rule at index 1"
+    failed = {"type": "Failed", "status": "True", "reason": "PodFailurePolicy", "message": text}
+    return job_fact(msgspec.convert({"status": {"conditions": [failed]}}, ViewedObject))[1]
+
+
+def test_an_exit_code_that_ended_the_job_is_told_by_its_class() -> None:
+    assert ended_by_policy(15) == "PodFailurePolicy: Unauthorized"
+
+
+def test_an_exit_code_of_no_class_is_told_in_the_job_s_words() -> None:
+    assert ended_by_policy(2).endswith("exit code 2 matching FailJob rule at index 1")
+
+
+@pytest.mark.parametrize(
+    "note, words, whole",
+    [
+        ("PodFailurePolicy: Unauthorized", "Unauthorized: 401", "PodFailurePolicy: Unauthorized: 401"),
+        ("PodFailurePolicy: Unauthorized", "", "PodFailurePolicy: Unauthorized"),
+        # The record of an earlier attempt: the last one could not write its own.
+        ("PodFailurePolicy: Unauthorized", "StoreFailed: busy", "PodFailurePolicy: Unauthorized"),
+        ("BackoffLimitExceeded: told so", "StoreFailed: x", "BackoffLimitExceeded: told so: StoreFailed: x"),
+    ],
+)  # fmt: skip
+def test_the_workload_s_words_follow_the_job_s_and_no_class_is_told_twice(
+    note: str, words: str, whole: str
+) -> None:
+    assert told_whole(note, words) == whole

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from talm.api.pod import StoreKind
 from talm.api.words import CGU_LABEL, EXISTING_NAMESPACE, MANUAL_NAMESPACE, Action, View
 from talm.errors import BadSpec, Bug
 from talm.spokes import existing, own
+from talm.spokes.base import PodTerms
 from talm.spokes.manifests import check_spoke_namespace, run_labels, spec_data
 from talm.spokes.profile import CREATES, DELETES, Profile, Try
 from talm.spokes.profiles import PROFILES
@@ -25,7 +27,28 @@ def render(profile: Profile) -> str:
     views = (View.NAMESPACE, *profile.setup_views, *profile.job_views)
     bodies = [profile.action(a, "spoke1", ORDER, namespace=namespace) for a in actions]
     bodies += [profile.view(v, "spoke1", ORDER, namespace=namespace) for v in views]
-    return yaml.safe_dump_all(bodies, sort_keys=False, width=100)
+    return yaml.dump_all(bodies, Dumper=_Plain, sort_keys=False, width=100)
+
+
+def render_pods() -> str:
+    """The pod of profile talm for each kind of store."""
+    pods = []
+    for kind in StoreKind:
+        order = other(pod=PodTerms(kind, ("registry-login",)))
+        action = own.TALM.action(Action.JOB_CREATE, "spoke1", order, namespace=MANUAL_NAMESPACE)
+        pods.append({kind.value: action["spec"]["kube"]["template"]["spec"]["template"]["spec"]})
+    return yaml.dump_all(pods, Dumper=_Plain, sort_keys=False, width=100)
+
+
+class _Plain(yaml.SafeDumper):
+    """No anchors: a reader wants each document whole."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def test_the_pod_for_each_store_is_as_in_the_golden_file() -> None:
+    assert render_pods() == (GOLDEN / "pods.yaml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -110,3 +133,4 @@ def test_profile_existing_paces_its_views_as_the_existing_operator(
 if __name__ == "__main__":
     for name, profile in PROFILES.items():
         (GOLDEN / f"{name}.yaml").write_text(render(profile), encoding="utf-8")
+    (GOLDEN / "pods.yaml").write_text(render_pods(), encoding="utf-8")

@@ -15,8 +15,10 @@ CONFIG_ENV: Final = "TALM_CONFIG"
 STORE_ENV: Final = "TALM_STORE"
 PROGRESS_ENV: Final = "TALM_PROGRESS_CONFIGMAP"
 RUN_ENV: Final = "TALM_RUN"
-HOST_ENV: Final = "TALM_HOST"
+HOST_ENV: Final = "TALM_HOST_ROOT"
 """Directory below which the node's own paths are found; unset or "/" outside of a pod."""
+BACKGROUND_ENV: Final = "TALM_BACKGROUND"
+"""`true`: leave CPU and disk to others."""
 JOB_DEADLINE_ENV: Final = "TALM_JOB_DEADLINE"
 """Seconds, a decimal number: the Job's `activeDeadlineSeconds`.
 
@@ -32,11 +34,12 @@ HOST_DIRECTORY: Final = "/host"
 
 
 class StoreKind(enum.StrEnum):
-    """Where images go, as the environment, the operator's setting and a cluster's label name it."""
+    """Where images go, as the operator's setting and a cluster's label name it."""
 
     OCI_LAYOUT = "oci-layout"
     CONTAINERS_STORAGE = "containers-storage"
     CONTAINERD = "containerd"
+    CONTAINERD_K3S = "containerd-k3s"  # k3s and RKE2 bring their own, elsewhere
 
 
 FINAL_CLASSES: Final = frozenset(

@@ -30,6 +30,8 @@ from talm.kube.client import Client
 from talm.kube.events import EventRecorder
 from talm.kube.lease import Leadership, LeaseTimes, is_renewed
 from talm.kube.queue import Gap, WorkQueue, run_workers
+from talm.spokes.base import PodTerms
+from talm.spokes.ownstore import choose_store
 from talm.spokes.profiles import PROFILES
 from talm.spokes.viewaction import ViewActionTransport
 

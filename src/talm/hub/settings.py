@@ -62,10 +62,10 @@ class Settings:
         "ends with * is a prefix. Empty: none, since the workload has root's reach on spokes.",
     )  # fmt: skip
     image_store: str = setting(
-        StoreKind.OCI_LAYOUT, "Where profile talm puts images on a node. auto: by the ManagedCluster's "
+        StoreKind.OCI_LAYOUT.value, "Where profile talm puts images on a node. auto: by the ManagedCluster's "
         f"label {STORE_LABEL}, else by its claims: containers-storage on OpenShift, containerd "
         "elsewhere, which k3s and RKE2 have in a place of their own. oci-layout: a directory that no "
-        "runtime looks into.", choices=(AUTO, *StoreKind),
+        "runtime looks into.", choices=(AUTO, *(kind.value for kind in StoreKind)),
     )  # fmt: skip
     pull_secrets: str = setting(
         "", "Secrets for the workload's own image, comma separated. They must come to be in the spoke's "

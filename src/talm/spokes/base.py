@@ -13,7 +13,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from talm.api.cgu import PrecachingSpec
+from talm.api.pod import StoreKind
 from talm.core.model import Effect, Sight
+
+
+@dataclass(frozen=True, slots=True)
+class PodTerms:
+    """What the pod of profile talm is like on one cluster.
+
+    `pull_secrets` name Secrets of the spoke's namespace, for the workload's own image.
+    """
+
+    store: StoreKind = StoreKind.OCI_LAYOUT
+    pull_secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +33,8 @@ class Order:
     """What one run of one CGU wants on its clusters.
 
     `run` names the run in labels (at most 63 characters); `clusters` is how many clusters take part
-    (it paces the views); `job_deadline_s` is the Job's activeDeadlineSeconds.
+    (it paces the views); `job_deadline_s` is the Job's activeDeadlineSeconds; `pod` is filled in by the
+    transport, cluster by cluster.
     """
 
     run: str
@@ -31,6 +44,7 @@ class Order:
     job_deadline_s: int
     clusters: int
     image: str  # the workload's image
+    pod: PodTerms = PodTerms()
 
 
 class Transport(Protocol):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from talm.api.kinds import ACTION, VIEW, Kind
@@ -19,7 +19,7 @@ from talm.api.ocm import ManagedClusterAction, ManagedClusterView
 from talm.api.words import RUN_LABEL, Action, View
 from talm.errors import AlreadyExists, NotFound
 from talm.spokes.answers import NO_DEED, NO_QUESTION, Deed, Question, deed, question, remembered
-from talm.spokes.base import Order
+from talm.spokes.base import Order, PodTerms
 from talm.spokes.ledger import Created, Ledger, Present, number
 from talm.spokes.profile import DELETES, FIRST, Profile, Try
 
@@ -56,6 +56,7 @@ class Office:
     now: Callable[[], dt.datetime]
     ledger: Ledger
     old_jobs: dict[str, tuple[str, ...]]  # cluster -> uids of Jobs seen in earlier runs
+    terms: Callable[[str], PodTerms]  # of a cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +151,9 @@ class Desk:
         """Create the action; whatever has its name goes first."""
         await self.drop_action(action)
         office = self.office
+        order = replace(self.order, pod=office.terms(self.cluster))
         body = office.profile.action(
-            action, self.cluster, self.order, namespace=office.namespace, attempt=attempt
+            action, self.cluster, order, namespace=office.namespace, attempt=attempt
         )
         await self._create(ACTION, body, attempt)
 

@@ -24,7 +24,7 @@ from talm.api.words import Action, View
 from talm.core.model import Fact, Sight
 from talm.spokes.answers import Answer, Deed, Question, State
 from talm.spokes.base import Order
-from talm.spokes.jobs import ENDS, job_fact
+from talm.spokes.jobs import ENDS, job_fact, told_whole
 from talm.spokes.profile import Profile
 from talm.spokes.seen import (
     Seen,
@@ -65,7 +65,7 @@ def _job_seen(result: ViewedObject | None, seen: Seen, profile: Profile, order: 
             return broken
     progress = _progress(seen, profile, order)
     if fact in BAD_ENDS:
-        note = ": ".join(part for part in (note, last_words(progress)) if part)
+        note = told_whole(note, last_words(progress))
     return Sight(fact, note, progress=progress)
 
 

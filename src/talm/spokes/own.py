@@ -1,8 +1,7 @@
 """Profile `talm`: our own workload with the least it needs on a spoke.
 
 An account that may patch one ConfigMap and list the pods of its namespace; the specification; a
-ConfigMap for the record; the Job.  Everything carries the run's labels.  The store is an OCI layout
-on the node; stores of a container runtime need more of the host than is mounted here.
+ConfigMap for the record; the Job (ownjob.py).  Everything carries the run's labels.
 """
 
 from __future__ import annotations
@@ -19,22 +18,17 @@ from talm.spokes.base import Order
 from talm.spokes.manifests import (
     ACCOUNT,
     BINDING,
-    CONTAINER_NAME,
-    JOB_NAME,
-    MANAGEMENT,
     SPEC_CONFIG_MAP,
     Manifest,
     namespaced,
     run_labels,
     spec_data,
 )
+from talm.spokes.ownjob import job
 from talm.spokes.profile import Profile
 
-CONFIG_DIRECTORY: Final = "/etc/config"
-STATE_DIRECTORY: Final = "/var/lib/talm"  # on the node and in the container
-IMAGE_STORE: Final = f"oci-layout:{STATE_DIRECTORY}/images"
-
 _RBAC: Final = "rbac.authorization.k8s.io"
+_PSA_MODES: Final = ("enforce", "audit", "warn")
 _READS_PER_S: Final = 50
 _SHORTEST_S: Final = 2
 _LONGEST_S: Final = 300
@@ -71,8 +65,11 @@ def _namespace(_: Order, namespace: str) -> Manifest:
             "workload.openshift.io/allowed": "management",
             "openshift.io/node-selector": "",  # a cluster-wide default must not keep the pod away
         },
-        # The pod mounts a directory of the node, which every stricter level forbids.
-        "labels": {"pod-security.kubernetes.io/enforce": "privileged"},
+        # The pod mounts directories of the node, which every stricter level forbids.
+        "labels": {
+            **{f"pod-security.kubernetes.io/{mode}": "privileged" for mode in _PSA_MODES},
+            "security.openshift.io/scc.podSecurityLabelSync": "false",  # or it is overwritten
+        },
     }
     return body
 
@@ -91,6 +88,14 @@ def _role(_: Order, namespace: str) -> Manifest:
                 "verbs": ["patch"],
             },
             {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+            {
+                # OpenShift admits a pod that mounts the node's directories by this alone;
+                # elsewhere nobody serves the group.
+                "apiGroups": ["security.openshift.io"],
+                "resources": ["securitycontextconstraints"],
+                "resourceNames": ["privileged"],
+                "verbs": ["use"],
+            },
         ]
     }
 
@@ -112,62 +117,6 @@ def _progress(_: Order, namespace: str) -> Manifest:
     return namespaced("v1", "ConfigMap", PROGRESS_CONFIG_MAP, namespace)
 
 
-def _job(order: Order, namespace: str) -> Manifest:
-    body = namespaced("batch/v1", "Job", JOB_NAME, namespace)
-    body["metadata"]["annotations"] = dict(MANAGEMENT)
-    body["spec"] = {
-        "activeDeadlineSeconds": order.job_deadline_s,
-        "backoffLimit": 0,
-        "template": {
-            "metadata": {"labels": run_labels(order), "annotations": dict(MANAGEMENT)},
-            "spec": {
-                "containers": [_container(order, namespace)],
-                "priorityClassName": "system-cluster-critical",
-                "restartPolicy": "Never",
-                "serviceAccountName": ACCOUNT,
-                "tolerations": [{"operator": "Exists"}],
-                "volumes": [
-                    {"name": "config", "configMap": {"name": SPEC_CONFIG_MAP}},
-                    # type "": a missing path would hang the pod until its deadline; it is made.
-                    {"name": "state", "hostPath": {"path": STATE_DIRECTORY, "type": ""}},
-                ],
-            },
-        },
-    }
-    return body
-
-
-def _container(order: Order, namespace: str) -> Manifest:
-    """Run the workload as root (the directory is the node's), but with no right beyond files."""
-    pod_uid = {"fieldRef": {"fieldPath": "metadata.uid"}}
-    return {
-        "name": CONTAINER_NAME,
-        "image": order.image,
-        "command": ["talm", "agent", "pull"],
-        "env": [
-            {"name": "TALM_CONFIG", "value": CONFIG_DIRECTORY},
-            {"name": "TALM_STORE", "value": IMAGE_STORE},
-            {"name": "TALM_PROGRESS_CONFIGMAP", "value": f"{namespace}/{PROGRESS_CONFIG_MAP}"},
-            {"name": "TALM_RUN", "valueFrom": pod_uid},
-            {"name": "TALM_JOB_DEADLINE", "value": str(order.job_deadline_s)},
-        ],
-        "resources": {
-            "requests": {"cpu": "10m", "memory": "64Mi"},
-            "limits": {"memory": "512Mi"},
-        },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "runAsUser": 0,
-        },
-        "terminationMessagePolicy": "File",
-        "volumeMounts": [
-            {"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True},
-            {"name": "state", "mountPath": STATE_DIRECTORY},
-        ],
-    }
-
-
 _MAKERS: Final[Mapping[Action, tuple[str, Callable[[Order, str], Manifest]]]] = {
     Action.NS_CREATE: ("namespace", _namespace),
     Action.SA_CREATE: ("serviceaccount", _account),
@@ -175,7 +124,7 @@ _MAKERS: Final[Mapping[Action, tuple[str, Callable[[Order, str], Manifest]]]] = 
     Action.ROLE_BINDING_CREATE: ("rolebinding", _role_binding),
     Action.SPEC_CREATE: ("configmap", _spec),
     Action.PROGRESS_CREATE: ("configmap", _progress),
-    Action.JOB_CREATE: ("job", _job),
+    Action.JOB_CREATE: ("job", job),
 }
 
 TALM: Final = Profile(

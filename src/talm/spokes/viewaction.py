@@ -18,7 +18,7 @@ from talm.api.ocm import ManagedClusterAction, ManagedClusterView
 from talm.api.words import RUN_LABEL, Action, View
 from talm.core.model import Effect, Sight
 from talm.spokes.answers import deed, outcome
-from talm.spokes.base import Order
+from talm.spokes.base import Order, PodTerms
 from talm.spokes.desk import Cache, Desk, Hub, Office
 from talm.spokes.effects import EFFECTS
 from talm.spokes.facts import judge
@@ -33,9 +33,12 @@ Key = tuple[str, str]  # (namespace = cluster, name)
 
 
 class ViewActionTransport:
-    """A `Transport`.  `namespace` is the workload's on every spoke; BadSpec when it may not be used."""
+    """A `Transport`.  `namespace` is the workload's on every spoke; BadSpec when it may not be used.
 
-    def __init__(
+    `terms` is asked for a cluster's pod each time when something is created there.
+    """
+
+    def __init__(  # noqa: PLR0913 (what all clusters share)
         self,
         client: Hub,
         views: Cache[ManagedClusterView],
@@ -44,6 +47,7 @@ class ViewActionTransport:
         profile: Profile,
         namespace: str,
         now: Callable[[], dt.datetime],
+        terms: Callable[[str], PodTerms] = lambda _: PodTerms(),
     ) -> None:
         self._office = Office(
             hub=client,
@@ -54,6 +58,7 @@ class ViewActionTransport:
             now=now,
             ledger=Ledger(),
             old_jobs={},
+            terms=terms,
         )
         self._listeners: list[Callable[[str], None]] = []
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from talm.api import kinds
+from talm.api.pod import StoreKind
 from talm.api.words import MANUAL_NAMESPACE
 from talm.errors import SetupError
 from talm.kube.client import Client
@@ -37,7 +38,7 @@ from talm.sim.plane.processes import Child, Progress, say_nothing
 from talm.sim.plane.registry import Registry
 from talm.sim.spoke.kubespoke import KubeSpoke
 from talm.sim.spoke.spokejobs import JobPlan
-from talm.spokes.own import IMAGE_STORE
+from talm.spokes.ownstore import STORES
 
 WORKLOAD_IMAGE: Final = "registry.example.com/talm/workload:demo"
 REAL_AT_MOST: Final = 6
@@ -75,7 +76,7 @@ class DemoSpoke:
     @property
     def layout(self) -> Path:
         """The OCI layout that the workload fills, where it really is."""
-        return self.node.host_path(IMAGE_STORE.partition(":")[2])
+        return self.node.host_path(STORES[StoreKind.OCI_LAYOUT].place.partition(":")[2])
 
     def stored_digest(self, image: str) -> str:
         """Hash the manifest that the layout has for `image`; "" when it has none."""

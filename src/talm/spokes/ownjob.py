@@ -1,0 +1,151 @@
+"""The Job of profile `talm`: one pod on one node, tried again as long as that may help.
+
+    exit code of a final class ──► FailJob, at once
+    evicted, drained, preempted ──► another pod, no attempt lost
+    anything else (a reboot, a crash, a registry that was away) ──► another pod, one attempt less
+
+A spoke older than Kubernetes 1.26 does not know the policy and tries final classes again, too: some
+ten minutes until it gives up.  Which store and which paths: ownstore.py.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from talm.api import pod
+from talm.api.pod import CONFIG_DIRECTORY, FINAL_CLASSES, HOST_DIRECTORY, STATE_DIRECTORY
+from talm.api.progress import EXIT_CODES, PROGRESS_CONFIG_MAP
+from talm.spokes.base import Order
+from talm.spokes.manifests import (
+    ACCOUNT,
+    CONTAINER_NAME,
+    JOB_NAME,
+    MANAGEMENT,
+    SPEC_CONFIG_MAP,
+    Manifest,
+    namespaced,
+    run_labels,
+)
+from talm.spokes.ownstore import STORES, NodeStore
+
+ATTEMPTS_MORE: Final = (
+    6  # Kubernetes' default; with its pauses they are over after 10 min of crashes
+)
+_WRONG_FLAG: Final = 2  # click's; the command line is the same in the next pod
+_RULES: Final = [
+    # First, since a pod that was sent away may end with any exit code.
+    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+    {
+        "action": "FailJob",
+        "onExitCodes": {
+            "containerName": CONTAINER_NAME,
+            "operator": "In",
+            "values": sorted([_WRONG_FLAG, *(EXIT_CODES[kind] for kind in FINAL_CLASSES)]),
+        },
+    },
+]
+
+
+def job(order: Order, namespace: str) -> Manifest:
+    """The Job for the node's store that `order.pod` names."""
+    body = namespaced("batch/v1", "Job", JOB_NAME, namespace)
+    body["metadata"]["annotations"] = dict(MANAGEMENT)
+    body["spec"] = {
+        "activeDeadlineSeconds": order.job_deadline_s,
+        "backoffLimit": ATTEMPTS_MORE,
+        "podFailurePolicy": {"rules": _RULES},
+        "template": {
+            "metadata": {"labels": run_labels(order), "annotations": dict(MANAGEMENT)},
+            "spec": _pod(order, namespace),
+        },
+    }
+    return body
+
+
+def _pod(order: Order, namespace: str) -> Manifest:
+    store = STORES[order.pod.store]
+    spec: Manifest = {
+        "containers": [_container(order, namespace, store)],
+        # Names are resolved and routes taken as the node's runtime does it.
+        "dnsPolicy": "Default",
+        "hostNetwork": True,
+        "priorityClassName": "system-cluster-critical",  # admitted on a full node; it asks for little
+        "restartPolicy": "Never",
+        "serviceAccountName": ACCOUNT,
+        "tolerations": [{"operator": "Exists"}],
+        "volumes": _volumes(store),
+    }
+    if order.pod.pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in order.pod.pull_secrets]
+    return spec
+
+
+def _container(order: Order, namespace: str, store: NodeStore) -> Manifest:
+    return {
+        "name": CONTAINER_NAME,
+        "image": order.image,
+        "command": ["talm", "agent", "pull"],
+        "env": _environment(order, namespace, store),
+        # The requested share is all the CPU it gets while others want it.
+        "resources": {
+            "requests": {"cpu": "10m", "memory": "64Mi"},
+            "limits": {"memory": "512Mi"},
+        },
+        "securityContext": _rights(store),
+        "terminationMessagePolicy": "File",
+        "volumeMounts": _mounts(store),
+    }
+
+
+def _environment(order: Order, namespace: str, store: NodeStore) -> list[Manifest]:
+    values = {
+        pod.CONFIG_ENV: CONFIG_DIRECTORY,
+        pod.STORE_ENV: store.place,
+        pod.PROGRESS_ENV: f"{namespace}/{PROGRESS_CONFIG_MAP}",
+        pod.JOB_DEADLINE_ENV: str(order.job_deadline_s),
+        pod.BACKGROUND_ENV: "true",
+    }
+    if store.paths:
+        values[pod.HOST_ENV] = HOST_DIRECTORY
+    pod_uid = {"fieldRef": {"fieldPath": "metadata.uid"}}
+    return [
+        *({"name": name, "value": value} for name, value in values.items()),
+        {"name": pod.RUN_ENV, "valueFrom": pod_uid},
+    ]
+
+
+def _rights(store: NodeStore) -> Manifest:
+    """Root, since the directories are the node's root's; no capability where files are all it needs.
+
+    `spc_t` is SELinux' type for a container that may touch the node's files; a privileged one has it.
+    """
+    if store.privileged:
+        return {"privileged": True, "runAsUser": 0}
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsUser": 0,
+        "seLinuxOptions": {"type": "spc_t"},
+    }
+
+
+def _volumes(store: NodeStore) -> list[Manifest]:
+    """Host paths have type "": a check that fails would hang the pod until its deadline, and the
+    workload says what it misses.
+    """
+    paths = {"state": STATE_DIRECTORY} | {host.volume: host.path for host in store.paths}
+    return [
+        {"name": "config", "configMap": {"name": SPEC_CONFIG_MAP}},
+        *({"name": name, "hostPath": {"path": p, "type": ""}} for name, p in paths.items()),
+    ]
+
+
+def _mounts(store: NodeStore) -> list[Manifest]:
+    mounts: list[Manifest] = [
+        {"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True},
+        {"name": "state", "mountPath": STATE_DIRECTORY},
+    ]
+    for host in store.paths:
+        mount: Manifest = {"name": host.volume, "mountPath": host.inside}
+        mounts.append(mount | {"readOnly": True} if host.read_only else mount)
+    return mounts

@@ -1,0 +1,125 @@
+"""Which image store a node has, and what of the node its workload must see for it.
+
+    setting ── one kind ──────────────────────────────► that one
+        └──── auto ──► the cluster's label ──► its claims ──► containers-storage | containerd
+
+Stores of a container runtime are the node's own business, so that whoever may fill one is root
+there: containerd's socket starts any container, containers-storage takes a privileged pod.  Their
+lists of paths are short for tidiness, not for security.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import structlog
+
+from talm.api.ocm import ManagedCluster
+from talm.api.pod import HOST_DIRECTORY, STATE_DIRECTORY, StoreKind
+
+log = structlog.get_logger(__name__)
+
+AUTO: Final = "auto"
+STORE_LABEL: Final = "talm.ran.openshift.io/image-store"
+"""On a ManagedCluster: one of `StoreKind`, where its claims would lead to another."""
+
+_KINDS: Final = frozenset(StoreKind)
+_PRODUCT: Final = "product.open-cluster-management.io"
+_VERSION: Final = "kubeversion.open-cluster-management.io"
+_CRIO: Final = frozenset({"OpenShift", "OpenShiftDedicated", "ROSA", "ARO", "ROKS", "MicroShift"})
+_RANCHER: Final = ("+k3s", "+rke2")  # v1.34.4+k3s1: product claims of these name the cloud
+
+
+@dataclass(frozen=True, slots=True)
+class HostPath:
+    """A path of the node that the pod sees below `base`."""
+
+    path: str
+    read_only: bool = True
+    base: str = HOST_DIRECTORY
+
+    @property
+    def volume(self) -> str:
+        """The name of its volume."""
+        return f"host{self.path.replace('/', '-')}"
+
+    @property
+    def inside(self) -> str:
+        """Where the container has it."""
+        return f"{self.base}{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStore:
+    """`place`: the workload's `--store`.  `privileged`: its program needs all of root's rights."""
+
+    place: str
+    paths: tuple[HostPath, ...] = ()
+    privileged: bool = False
+
+
+# Mirrors, certificates, proxy and the kubelet's file are all over /etc, on each system elsewhere; a
+# path that a node lacks would be made there by its runtime.
+_CONFIGURATION: Final = (HostPath("/etc"), HostPath("/var/lib/kubelet"))
+
+
+def _containerd(run: str, root: str, *more: HostPath) -> NodeStore:
+    """The socket's directory, since containerd makes a new socket when it starts, and its root.
+
+    Both where the node has them, as containerd itself names its root.  Connecting is no writing to a
+    file system, so that read-only does.
+    """
+    paths = (*_CONFIGURATION, *more, HostPath(run, base=""), HostPath(root, base=""))
+    return NodeStore(f"containerd:{run}/containerd.sock", paths)
+
+
+STORES: Final[Mapping[StoreKind, NodeStore]] = MappingProxyType(
+    {
+        StoreKind.OCI_LAYOUT: NodeStore(f"oci-layout:{STATE_DIRECTORY}/images"),
+        StoreKind.CONTAINERS_STORAGE: NodeStore(
+            f"containers-storage:{HOST_DIRECTORY}",
+            (
+                *_CONFIGURATION,
+                # The node's skopeo and what it is linked with; arm64's loader is in /lib.
+                *(HostPath(path) for path in ("/dev", "/lib", "/lib64", "/proc", "/usr")),
+                *(
+                    HostPath(path, read_only=False)
+                    for path in ("/run/containers", "/tmp", "/var/lib/containers", "/var/tmp")  # noqa: S108
+                ),
+            ),
+            privileged=True,
+        ),
+        StoreKind.CONTAINERD: _containerd("/run/containerd", "/var/lib/containerd"),
+        StoreKind.CONTAINERD_K3S: _containerd(
+            # There the kubelet's file is below the same directory, and is looked for as elsewhere.
+            "/run/k3s/containerd",
+            "/var/lib/rancher",
+            HostPath("/var/lib/rancher"),
+        ),
+    }
+)
+
+
+def choose_store(cluster: ManagedCluster | None, setting: str) -> StoreKind:
+    """Tell the store of a cluster's nodes; `setting` is `auto` or a `StoreKind` for all of them.
+
+    A label with an unknown value counts as none (logged).
+    """
+    if setting != AUTO:
+        return StoreKind(setting)
+    if cluster is None:
+        return StoreKind.CONTAINERD
+    label = (cluster.metadata.labels or {}).get(STORE_LABEL, "")
+    if label in _KINDS:
+        return StoreKind(label)
+    if label:
+        log.warning("unknown image store", cluster=cluster.metadata.name, label=label)
+    status = cluster.status
+    claims = {claim.name: claim.value for claim in (status and status.cluster_claims) or ()}
+    if claims.get(_PRODUCT) in _CRIO:
+        return StoreKind.CONTAINERS_STORAGE
+    is_rancher = any(mark in claims.get(_VERSION, "") for mark in _RANCHER)
+    return StoreKind.CONTAINERD_K3S if is_rancher else StoreKind.CONTAINERD

@@ -53,6 +53,7 @@ class Bringing:
         try:
             await self._downloads.bring(group, image, missing)
             await self._store.put(image, self._spool)
+            self._progress.pinned(await self._store.pin(image))
         except AgentError as exc:
             log.warning("image failed", image=str(image.reference), error=str(exc))
             return exc

@@ -87,6 +87,10 @@ class Progress:
         """Name the image that is being brought."""
         self._change(current_image=image)
 
+    def pinned(self, pinned: bool) -> None:
+        """Note whether one more image is safe from the runtime's garbage collection."""
+        self._change(pinned=pinned and self._record.pinned is not False)
+
     def image_done(self) -> None:
         """Count an image that is in the store."""
         self._change(images_done=self._record.images_done + 1)

@@ -65,7 +65,8 @@ class ProgressRecord(Wire, frozen=True, kw_only=True):
     `run` names the run (the pod's uid where there is one): a record of another run is old.
     Bytes are compressed bytes as the registry serves them, blobs counted once; totals are 0
     until the manifests have been read.  `error_class` is "" while nothing has failed; with phase
-    Failed it is final, before that it is the last thing that was tried again.
+    Failed it is final, before that it is the last thing that was tried again.  `pinned`: whether
+    every image so far is safe from the node's garbage collection; None before the first.
     """
 
     run: str = ""
@@ -79,4 +80,5 @@ class ProgressRecord(Wire, frozen=True, kw_only=True):
     error_class: str = ""
     error_text: str = ""
     warnings: tuple[str, ...] = ()
+    pinned: bool | None = None
     heartbeat: dt.datetime | None = None

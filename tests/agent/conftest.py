@@ -15,6 +15,7 @@ from talm.agent.progress import Progress
 from talm.agent.settings import Settings
 from talm.agent.stores.oci_layout import OciLayout
 from talm.agent.transfer.download import Downloads
+from talm.agent.transfer.node import Node
 from talm.agent.transfer.registry import Registry, open_session
 from talm.agent.transfer.spool import Spool
 from talm.api.progress import FailureClass
@@ -67,6 +68,7 @@ def settings_for(tmp_path: Path) -> SettingsFor:
             "retry_for_s": 20.0,
             "stall_s": 20.0,
             "run": "run-1",
+            "host_root": tmp_path / "host",
         }
         return Settings(**(known | others))  # type: ignore[arg-type]
 
@@ -89,6 +91,6 @@ class Reader:
 async def reader(tmp_path: Path) -> AsyncIterator[Reader]:
     store, spool = OciLayout(tmp_path / "images"), Spool(tmp_path / "spool")
     async with spool.locked(0), open_session(20.0) as session:
-        registry = Registry(session, {}, retry_for_s=20.0)
+        registry = Registry(session, Node(), retry_for_s=20.0)
         downloads = Downloads(registry, spool, Progress("run"), streams=4)
         yield Reader(registry, LayerFiles(store, (spool,), downloads))

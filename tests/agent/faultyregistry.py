@@ -10,6 +10,7 @@ import asyncio
 import base64
 import dataclasses
 import re
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -80,6 +81,7 @@ class FaultyRegistry:
         self.asked: list[str] = []
         self.sent: list[tuple[str, str]] = []
         self.ranges: list[str] = []
+        self.queries: list[str] = []
         self.scopes: list[str] = []
         self.blob_bytes = 0
         self._tokens = 0
@@ -125,6 +127,7 @@ class FaultyRegistry:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.path)
         self.sent.append((request.host, request.headers.get("Authorization", "")))
+        self.queries += [request.rel_url.raw_query_string] if request.query_string else []
         fault = self._next_fault(request.path)
         if isinstance(fault, Expires):
             self.forget_tokens()
@@ -154,18 +157,21 @@ class FaultyRegistry:
         if isinstance(fault, Changes):
             body = fault.body if fault.body is not None else bytes(len(body))
         start, headers = 0, {}
-        if asked := re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", "")):
+        end = len(body)
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
+        if asked:
             self.ranges.append(asked[0])
-            start = 0 if isinstance(fault, IgnoresRange) else int(asked[1])
+        if asked and not isinstance(fault, IgnoresRange):
+            start = int(asked[1])
+            end = min(end, int(asked[2]) + 1) if asked[2] else end
             if start >= len(body):
                 return web.Response(status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
             said = start + 1 if isinstance(fault, MovesRange) else start
-            headers["Content-Range"] = f"bytes {said}-{len(body) - 1}/{len(body)}"
-        part = 206 if start else 200
-        response = web.StreamResponse(status=part, headers=headers)
-        response.content_length = len(body) - start
+            headers["Content-Range"] = f"bytes {said}-{end - 1}/{len(body)}"
+        response = web.StreamResponse(status=206 if headers else 200, headers=headers)
+        response.content_length = end - start
         await response.prepare(request)
-        await self._send(request, response, body[start:], fault)
+        await self._send(request, response, body[start:end], fault)
         return response
 
     async def _send(
@@ -198,14 +204,14 @@ class FaultyRegistry:
 
 
 @asynccontextmanager
-async def serve() -> AsyncIterator[FaultyRegistry]:
+async def serve(tls: ssl.SSLContext | None = None) -> AsyncIterator[FaultyRegistry]:
     registry = FaultyRegistry()
     application = web.Application()
     application.router.add_get("/token", registry.token)
     application.router.add_get("/v2/{path:.+}", registry.answer)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
     registry.host = f"127.0.0.1:{runner.addresses[0][1]}"
     try:
         yield registry

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime as dt
+import os
 import sys
 import tempfile
 import uuid
@@ -21,24 +22,24 @@ from typing import Final
 
 import structlog
 
-from talm.agent import leftovers
+from talm.agent import attempts, leftovers
 from talm.agent.bringing import Bringing, raise_all
 from talm.agent.content.layerfiles import LayerFiles
 from talm.agent.content.resolving import Resolved, Resolver
 from talm.agent.endings import Deadline, outcome, signals
 from talm.agent.failures import failure
-from talm.agent.leftovers import LastRun
 from talm.agent.nodefacts import Room
 from talm.agent.plan import Plan, make_plan
 from talm.agent.progress import ConfigMapSink, LogSink, Progress, Sink, TerminalSink
 from talm.agent.settings import Settings
+from talm.agent.spec import Spec
 from talm.agent.stores.base import ImageStore
 from talm.agent.stores.opening import open_store
-from talm.agent.transfer.credentials import read_auth_file
 from talm.agent.transfer.download import Downloads
+from talm.agent.transfer.node import read_node
 from talm.agent.transfer.registry import Registry, open_session
 from talm.agent.transfer.spool import Spool
-from talm.api.progress import FailureClass, RunPhase
+from talm.api.progress import FailureClass, ProgressRecord, RunPhase
 from talm.errors import AgentError
 
 log = structlog.get_logger()
@@ -58,13 +59,14 @@ async def run_agent(settings: Settings, on_signal: Callable[[], None] = lambda: 
         sinks = _sinks(settings)
     except AgentError as exc:
         log.warning("failed", failure=exc.kind, text=str(exc))
-        _leave_message(settings.termination_log, exc)
+        progress.finish(exc)
+        _leave_message(settings.termination_log, progress.record)
         return exc.exit_code
     with signals(on_signal) as ended:
         async with progress.told_to(sinks):
-            error = await outcome(pull(settings, progress), ended, deadline)
+            error = await outcome(pull(settings, progress, deadline), ended, deadline)
             progress.finish(error)
-            _leave_message(settings.termination_log, error)
+            _leave_message(settings.termination_log, progress.record)
         if error and error.kind == FailureClass.PARTLY_CACHED.value:
             log.info("waiting to be ended", deadline_s=deadline.seconds)
             await _first(ended.wait(), deadline.over())
@@ -81,45 +83,65 @@ async def _first(*waits: Coroutine[None, None, object]) -> None:
             task.cancel()
 
 
-async def pull(settings: Settings, progress: Progress) -> None:
+async def pull(settings: Settings, progress: Progress, deadline: Deadline) -> None:
     """Bring every image of the spec into the store.  Raises AgentError.
 
-    One image that fails for good does not stop the others; the first one's class is the run's,
-    and the text names them all.
+    One image that fails for good does not stop the others; the text names them all.
     """
     spec = settings.spec()
     store = open_store(settings.store)
     await store.prepare()
     spool = Spool(settings.spool_directory())
-    auths = read_auth_file(settings.auth_file)
-    async with spool.locked(_LOCK_PATIENCE_S), open_session(settings.stall_s) as session:
+    namespace = (settings.progress_target() or ("", ""))[0]
+    async with spool.locked(_LOCK_PATIENCE_S):
         leftovers.expire(spool, dt.datetime.now(dt.UTC))
-        leftovers.write_note(spool, LastRun(progress.record.run, leftovers.boot_id()))
+        with leftovers.noted(spool, progress.record.run) as last:
+            async with attempts.told(namespace, progress, deadline, last):
+                await _bring(settings, spec, store, spool, progress)
+        leftovers.empty(spool)
+
+
+async def _bring(
+    settings: Settings, spec: Spec, store: ImageStore, spool: Spool, progress: Progress
+) -> None:
+    """Resolve, plan, check the space, bring, and ask the store."""
+    node = read_node(settings.host_root, settings.auth_file, os.environ)
+    async with open_session(settings.stall_s) as session:
         registry = Registry(
-            session, auths, retry_for_s=settings.retry_for_s, on_retry=progress.retrying
+            session,
+            node,
+            retry_for_s=settings.retry_for_s,
+            on_retry=progress.retrying,
+            persistent=settings.job_deadline_s is not None,
         )
         downloads = Downloads(registry, spool, progress, streams=settings.streams)
         progress.enter(RunPhase.RESOLVING)
         files = LayerFiles(store, (spool,), downloads)
         resolved = await Resolver(registry, files, settings.architecture).resolve(spec)
         plan = await look(resolved, store, spool)
-        progress.planned(
-            images=len(plan.images) + len(resolved.errors),
-            total=plan.total_bytes,
-            held=plan.total_bytes - plan.download_bytes,
-        )
-        for warning in plan.warnings:
-            progress.warn(warning)
+        _tell_plan(plan, resolved, progress)
         room = Room(settings, store.directory)
         room.check(plan, spec.space_required_gib)
         progress.enter(RunPhase.DOWNLOADING)
         errors = await Bringing(store, spool, downloads, progress).bring_all(plan)
-        raise_all([*resolved.errors, *errors], len(plan.images) + len(resolved.errors))
-        progress.enter(RunPhase.VERIFYING)
-        await _verify(plan, store)
-        await store.unpin(keep=[planned.image for planned in plan.images])
-        leftovers.empty(spool)
+    raise_all([*resolved.errors, *errors], len(plan.images) + len(resolved.errors))
+    progress.enter(RunPhase.VERIFYING)
+    await _verify(plan, store)
+    await store.unpin(keep=[planned.image for planned in plan.images])
     for warning in room.warnings():
+        progress.warn(warning)
+
+
+def _tell_plan(plan: Plan, resolved: Resolved, progress: Progress) -> None:
+    progress.planned(
+        images=len(plan.images) + len(resolved.errors),
+        total=plan.total_bytes,
+        held=plan.total_bytes - plan.download_bytes,
+        names=[str(planned.image.reference) for planned in plan.images],
+    )
+    for error in resolved.errors:
+        progress.image_failed(error)
+    for warning in plan.warnings:
         progress.warn(warning)
 
 
@@ -141,11 +163,11 @@ async def plan_only(settings: Settings) -> Plan:
     spec = settings.spec()
     store = open_store(settings.store)
     spool = Spool(settings.spool_directory())
-    auths = read_auth_file(settings.auth_file)
+    node = read_node(settings.host_root, settings.auth_file, os.environ)
     with tempfile.TemporaryDirectory(prefix="talm-plan-") as directory:
         scratch = Spool(Path(directory))
         async with open_session(settings.stall_s) as session:
-            registry = Registry(session, auths, retry_for_s=settings.retry_for_s)
+            registry = Registry(session, node, retry_for_s=settings.retry_for_s)
             downloads = Downloads(registry, scratch, Progress("plan"), streams=settings.streams)
             files = LayerFiles(store, (spool, scratch), downloads)
             resolved = await Resolver(registry, files, settings.architecture).resolve(spec)
@@ -171,11 +193,11 @@ def _sinks(settings: Settings) -> list[Sink]:
     return sinks
 
 
-def _leave_message(file: Path | None, error: AgentError | None) -> None:
+def _leave_message(file: Path | None, record: ProgressRecord) -> None:
     """Write `CLASS: text` where the kubelet reads a pod's last words (it keeps 4096 bytes)."""
-    if file is None or error is None:
+    if file is None or not record.error_class:
         return
     try:
-        file.write_bytes(str(error).encode()[:4096])
+        file.write_bytes(f"{record.error_class}: {record.error_text}".encode()[:4096])
     except OSError as exc:
         log.warning("no termination message", file=str(file), error=str(exc))

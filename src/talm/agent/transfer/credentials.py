@@ -1,38 +1,29 @@
-"""Who we are to a registry: `auth.json` by longest match, Basic, and the Bearer token dance.
+"""Who we are to a registry: Basic, and the Bearer token dance.
 
-Credentials go to the registry that they are written for and to the token service that this
-registry names, over TLS (or to this machine) only; a redirect to another host loses them.
-Credential helpers and the node's pull secret are not read here.
+Credentials go to the endpoint that they are written for and to the token service that it names,
+over TLS (or to this machine, or to a mirror that the node's files ask without TLS) only.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-import aiohttp
 import msgspec
 
-from talm.agent.content.references import Reference, is_loopback
-from talm.agent.failures import failure, invalid_spec
+from talm.agent.content.references import is_loopback
+from talm.agent.failures import failure
+from talm.agent.transfer.authfiles import Keyring
+from talm.agent.transfer.endpoints import Endpoint
 from talm.agent.transfer.retry import Passing, check_answer, network_errors
+from talm.agent.transfer.web import Web, read_at_most
 from talm.api.progress import FailureClass
 
 _PARAMETER: Final = re.compile(r'([a-zA-Z]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 _MAX_TOKEN_ANSWER: Final = 1 << 20
-
-
-class _Auth(msgspec.Struct):
-    auth: str = ""
-
-
-class _AuthFile(msgspec.Struct):
-    auths: dict[str, _Auth] = {}
 
 
 class _Token(msgspec.Struct):
@@ -40,85 +31,62 @@ class _Token(msgspec.Struct):
     access_token: str = ""
 
 
-def read_auth_file(file: Path | None) -> Mapping[str, str]:
-    """Read `auth.json`: registry or registry/path -> base64 of user:password.  None: nobody.
-
-    Raises AgentError (InvalidSpec) when it is there and cannot be understood; its content is
-    never part of a message.
-    """
-    if file is None:
-        return {}
-    try:
-        auths = msgspec.json.decode(file.read_bytes(), type=_AuthFile).auths
-        for entry in auths.values():
-            base64.b64decode(entry.auth, validate=True)
-    except (OSError, ValueError) as exc:  # ValueError: no JSON, or no base64
-        raise invalid_spec(f"{file} is no readable auth.json: {type(exc).__name__}") from exc
-    return {name: entry.auth for name, entry in auths.items() if entry.auth}
-
-
-def longest_match(auths: Mapping[str, str], reference: Reference) -> str:
-    """Return the entry for the longest prefix of registry/path; "" when there is none."""
-    name = f"{reference.registry}/{reference.path}"
-    while name:
-        if name in auths:
-            return auths[name]
-        name = name.rpartition("/")[0]
-    return ""
-
-
 class Authorizer:
     """The Authorization header per repository, renewed when the registry refuses the last one."""
 
-    def __init__(self, session: aiohttp.ClientSession, auths: Mapping[str, str]) -> None:
-        self._session = session
-        self._auths = auths
-        self._headers: dict[tuple[str, str], str] = {}
+    def __init__(self, web: Web, keyring: Keyring) -> None:
+        self._web = web
+        self._keyring = keyring
+        self._headers: dict[str, str] = {}
         self._renewing = asyncio.Lock()
 
-    def header(self, reference: Reference) -> str:
+    def header(self, endpoint: Endpoint) -> str:
         """Return the header to send, "" before the registry has asked for one."""
-        return self._headers.get((reference.registry, reference.path), "")
+        return self._headers.get(str(endpoint), "")
 
-    async def renew(self, reference: Reference, challenges: Iterable[str], refused: str) -> None:
+    async def renew(self, endpoint: Endpoint, challenges: Iterable[str], refused: str) -> None:
         """Answer a 401's `challenges`; `refused` is the header that was sent.
 
         Several streams are refused at once when a token expires: one renews, the others see that
         the header is no longer the refused one.  Raises AgentError (Unauthorized), or Passing.
         """
         async with self._renewing:
-            if self.header(reference) != refused:
+            if self.header(endpoint) != refused:
                 return
-            basic = longest_match(self._auths, reference)
+            basic = self._keyring.find(endpoint.registry, endpoint.path)
             for challenge in challenges:
                 scheme, _, rest = challenge.partition(" ")
                 if scheme.lower() == "bearer":
-                    header = await self._bearer(reference, _parameters(rest), basic)
+                    header = await self._bearer(endpoint, _parameters(rest), basic)
                 elif scheme.lower() == "basic" and basic:
                     header = f"Basic {basic}"
                 else:
                     continue
-                self._headers[reference.registry, reference.path] = header
+                self._headers[str(endpoint)] = header
                 return
         who = "these credentials were refused" if basic else "no credentials for it"
-        raise failure(FailureClass.UNAUTHORIZED, f"{reference}: 401, {who}")
+        raise failure(FailureClass.UNAUTHORIZED, f"{endpoint}: 401, {who}{self._keyring.hint}")
 
-    async def _bearer(self, reference: Reference, asked: Mapping[str, str], basic: str) -> str:
+    async def _bearer(self, endpoint: Endpoint, asked: Mapping[str, str], basic: str) -> str:
         realm = asked.get("realm", "")
-        url = urlsplit(realm)
-        if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.netloc)):
+        if not _is_safe(realm, endpoint):
             raise failure(
-                FailureClass.UNAUTHORIZED, f"{reference}: the token service {realm!r} has no TLS"
+                FailureClass.UNAUTHORIZED, f"{endpoint}: the token service {realm!r} has no TLS"
             )
-        query = {"scope": asked.get("scope") or f"repository:{reference.path}:pull"}
+        query = {"scope": asked.get("scope") or f"repository:{endpoint.path}:pull"}
         if "service" in asked:
             query["service"] = asked["service"]
-        headers = {"Authorization": f"Basic {basic}"} if basic else {}
-        what = f"token for {reference}"
+        fields = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
+        url = f"{realm}{'&' if '?' in realm else '?'}{fields}"
+        private = {"Authorization": f"Basic {basic}"} if basic else {}
+        what = f"token for {endpoint}"
+        # A service beside the registry has its certificate; another one is verified as anybody.
+        beside = urlsplit(realm).netloc == urlsplit(endpoint.base).netloc
+        tls = (endpoint.tls,) if beside else ()
         with network_errors(what):
-            async with self._session.get(realm, params=query, headers=headers) as response:
-                check_answer(response, what)
-                body = await response.content.read(_MAX_TOKEN_ANSWER)
+            async with self._web.get(url, {}, private, *tls) as response:
+                check_answer(response, what, self._keyring.hint)
+                body = await read_at_most(response, _MAX_TOKEN_ANSWER)
         try:
             answer = msgspec.json.decode(body, type=_Token)
         except msgspec.MsgspecError as exc:
@@ -127,6 +95,18 @@ class Authorizer:
         if not token:
             raise failure(FailureClass.UNAUTHORIZED, f"{what}: the service gave none")
         return f"Bearer {token}"
+
+
+def _is_safe(realm: str, endpoint: Endpoint) -> bool:
+    """Tell whether a password may go there: not readable on the way, unless the node says so."""
+    try:
+        url = urlsplit(realm)
+    except ValueError:
+        return False
+    if url.scheme == "http":
+        same = url.netloc == urlsplit(endpoint.base).netloc
+        return is_loopback(url.netloc) or (same and endpoint.base.startswith("http:"))
+    return url.scheme == "https" and bool(url.netloc)
 
 
 def _parameters(text: str) -> dict[str, str]:

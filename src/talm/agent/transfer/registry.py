@@ -1,26 +1,37 @@
 """The registry's HTTP API, as much as a pull needs: manifests whole, blobs from an offset.
 
-Decided here: URL and headers, what an answer means.  Not here: what to fetch and where it goes
-(manifests.py, download.py), who we are (credentials.py), what may be tried again (retry.py).
-Plain HTTP is spoken to registries on this machine only; TLS is always verified.
+Decided here: which endpoint is asked when, headers, what an answer means.  Not here: which
+endpoints there are (mirrors.py), what to fetch and where it goes (manifests.py, download.py), who
+we are (credentials.py), what may be tried again (retry.py), TLS and redirects (web.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeVar
 
 import aiohttp
 
 from talm import __version__
 from talm.agent.content.references import Reference, is_digest
+from talm.agent.failures import text_of
 from talm.agent.transfer.credentials import Authorizer
+from talm.agent.transfer.endpoints import Endpoint
+from talm.agent.transfer.mirrors import endpoints
+from talm.agent.transfer.node import Node
 from talm.agent.transfer.retry import Passing, Patience, check_answer, insist, network_errors
+from talm.agent.transfer.web import Web, came_from, read_at_most
+from talm.api.progress import FailureClass
+from talm.errors import AgentError
+
+T = TypeVar("T")
 
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
@@ -30,6 +41,7 @@ DOCKER_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
 _ACCEPT: Final = ", ".join((OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST))
 _MAX_MANIFEST: Final = 4 << 20  # the bound that registries themselves set
 _CONNECT_S: Final = 30.0
+_DISTRUST_S: Final = 60.0  # a mirror that is down costs a connection's time-out once a minute
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
@@ -52,6 +64,7 @@ class BlobStream:
 
     start: int
     response: aiohttp.ClientResponse
+    endpoint: Endpoint
 
     async def chunks(self, what: str) -> AsyncIterator[bytes]:
         """Yield what arrives, uncollected.  Raises Passing when the connection is lost."""
@@ -83,19 +96,23 @@ class Registry:
     def __init__(
         self,
         session: aiohttp.ClientSession,
-        auths: Mapping[str, str],
+        node: Node,
         *,
         retry_for_s: float,
         on_retry: Callable[[str], None] = lambda _: None,
+        persistent: bool = False,
     ) -> None:
-        self._session = session
-        self._authorizer = Authorizer(session, auths)
-        self._retry_for_s = retry_for_s
-        self._on_retry = on_retry
+        self._node = node
+        self._web = Web(session, node.proxies, node.ca_bundle)
+        self._authorizer = Authorizer(self._web, node.keyring)
+        self._new_patience = functools.partial(
+            Patience, retry_for_s, on_retry, persistent=persistent
+        )
+        self._last_until: dict[str, float] = {}
 
     def patience(self) -> Patience:
         """Return a fresh patience for one request and its repetitions."""
-        return Patience(self._retry_for_s, self._on_retry)
+        return self._new_patience()
 
     async def manifest(self, reference: Reference, version: str) -> Document:
         """Fetch the manifest or index `version` (a digest or tag) of the reference's repository.
@@ -103,68 +120,145 @@ class Registry:
         Raises AgentError: ImageNotFound (404), Unauthorized, RegistryUnreachable; Corrupt when
         the body does not hash to `version`, or is larger than a manifest may be.
         """
-        return await insist(self.patience(), lambda: self._manifest(reference, version))
 
-    async def _manifest(self, reference: Reference, version: str) -> Document:
-        what = f"manifest {version} of {reference.registry}/{reference.path}"
-        headers = {"Accept": _ACCEPT}
+        async def ask(endpoint: Endpoint) -> Document:
+            return await self._manifest(reference, endpoint, version)
+
+        asked = self._endpoints(reference, version)
+        return await insist(self.patience(), lambda: self._first(asked, ask))
+
+    @contextlib.asynccontextmanager
+    async def blob(
+        self, reference: Reference, digest: str, offset: int, end: int | None = None
+    ) -> AsyncIterator[BlobStream]:
+        """Ask for a blob's bytes from `offset` up to `end` (None: the last).
+
+        One attempt at each endpoint: raises Passing, Corrupt or AgentError.  Corrupt: the
+        registry's blob ends before `offset`, so what we hold is no part of it.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+
+            async def ask(endpoint: Endpoint) -> BlobStream:
+                what = f"blob {digest} of {_place(reference, endpoint)}"
+                asking = self._blob(endpoint, digest, (offset, end), what)
+                return await stack.enter_async_context(asking)
+
+            yield await self._first(self._endpoints(reference, digest), ask)
+
+    def distrust(self, endpoint: Endpoint) -> None:
+        """Ask this endpoint after all others for a while: it is down, or served something else."""
+        self._last_until[endpoint.base] = time.monotonic() + _DISTRUST_S
+
+    def _endpoints(self, reference: Reference, version: str) -> tuple[Endpoint, ...]:
+        """Return where to ask.  What a tag leads to has a digest: mirrors for either may have it."""
+        forms = [dataclasses.replace(reference, digest=version)] if is_digest(version) else []
+        found: dict[Endpoint, None] = {}
+        refusal: AgentError | None = None
+        for form in (*forms, reference):
+            try:
+                found.update(dict.fromkeys(endpoints(self._node.mirrors, form)))
+            except AgentError as exc:
+                refusal = exc
+        if refusal and not found:
+            raise refusal
+        return tuple(found)
+
+    async def _first(self, asked: Sequence[Endpoint], ask: Callable[[Endpoint], Awaitable[T]]) -> T:
+        """Ask one endpoint after the other.  Raises what is left of hope when none answers."""
+        now = time.monotonic()
+        failures: list[Exception] = []
+        for endpoint in sorted(asked, key=lambda e: self._last_until.get(e.base, 0.0) > now):
+            try:
+                return await ask(endpoint)
+            except (Passing, Corrupt, AgentError) as exc:
+                failures.append(exc)
+                if isinstance(exc.__cause__, aiohttp.ClientConnectionError | TimeoutError):
+                    self.distrust(endpoint)
+        raise _verdict(failures)
+
+    async def _manifest(self, reference: Reference, endpoint: Endpoint, version: str) -> Document:
+        what = f"manifest {version} of {_place(reference, endpoint)}"
+        url = endpoint.url(f"manifests/{version}")
         with network_errors(what):
-            async with self._get(reference, f"manifests/{version}", headers, what) as response:
-                check_answer(response, what)
-                body = await _read_at_most(response, _MAX_MANIFEST, what)
+            async with self._get(endpoint, url, {"Accept": _ACCEPT}) as response:
+                check_answer(response, what, self._node.keyring.hint)
+                body = await read_at_most(response, _MAX_MANIFEST)
                 media_type = response.content_type
+        if len(body) > _MAX_MANIFEST:
+            raise Corrupt(f"{what}: it is larger than {_MAX_MANIFEST >> 20} MiB")
         digest = version if is_digest(version) else digest_of(body)
         if digest_of(body, digest.partition(":")[0]) != digest:
             raise Corrupt(f"{what}: what the registry serves hashes to {digest_of(body)}")
         return Document(digest, media_type, body)
 
     @contextlib.asynccontextmanager
-    async def blob(
-        self, reference: Reference, digest: str, offset: int
+    async def _blob(
+        self, endpoint: Endpoint, digest: str, part: tuple[int, int | None], what: str
     ) -> AsyncIterator[BlobStream]:
-        """Ask for a blob from `offset` on.  One attempt: raises Passing, Corrupt or AgentError.
-
-        Corrupt: the registry's blob ends before `offset`, so what we hold is no part of it.
-        """
-        what = f"blob {digest} of {reference.registry}/{reference.path}"
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        offset, end = part
+        last = "" if end is None else end - 1
+        headers = {"Range": f"bytes={offset}-{last}"} if offset or end is not None else {}
         with network_errors(what):
-            async with self._get(reference, f"blobs/{digest}", headers, what) as response:
+            async with self._get(endpoint, endpoint.url(f"blobs/{digest}"), headers) as response:
                 if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                     raise Corrupt(f"{what}: it ends before byte {offset}")
-                check_answer(response, what)
-                yield BlobStream(_start_of(response, offset, what), response)
+                check_answer(response, what, self._node.keyring.hint)
+                yield BlobStream(_start_of(response, offset, what), response, endpoint)
 
     @contextlib.asynccontextmanager
     async def _get(
-        self, reference: Reference, path: str, headers: Mapping[str, str], what: str
+        self, endpoint: Endpoint, url: str, headers: Mapping[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """GET below the repository; one 401 is answered with a new token, a second one is final."""
-        scheme = "http" if reference.is_loopback else "https"
-        url = f"{scheme}://{reference.registry}/v2/{reference.path}/{path}"
-        sent = self._authorizer.header(reference)
-        async with self._session.get(url, headers=_with(headers, sent)) as response:
+        """GET below the repository; one 401 is answered with a new token, a second one is final.
+
+        A 401 of the host that we were redirected to asks for nothing that we would give it: the
+        endpoint is asked for another way.
+        """
+        sent = self._authorizer.header(endpoint)
+        async with self._web.get(url, headers, _private(endpoint, sent), endpoint.tls) as response:
             if response.status != HTTPStatus.UNAUTHORIZED:
                 yield response
                 return
             challenges = response.headers.getall("WWW-Authenticate", [])
-        await self._authorizer.renew(reference, challenges, sent)
-        sent = self._authorizer.header(reference)
-        async with self._session.get(url, headers=_with(headers, sent)) as response:
+            home = came_from(response, url)
+        if home:
+            await self._authorizer.renew(endpoint, challenges, sent)
+            sent = self._authorizer.header(endpoint)
+        async with self._web.get(url, headers, _private(endpoint, sent), endpoint.tls) as response:
             yield response
 
 
-def _with(headers: Mapping[str, str], authorization: str) -> dict[str, str]:
-    return {**headers, "Authorization": authorization} if authorization else dict(headers)
+def _place(reference: Reference, endpoint: Endpoint) -> str:
+    """Name the image's repository, and the mirror when it is one that is asked."""
+    name = f"{reference.registry}/{reference.path}"
+    itself = endpoint.registry == reference.registry and not endpoint.namespace
+    return name if itself else f"{name} at {endpoint}"
 
 
-async def _read_at_most(response: aiohttp.ClientResponse, limit: int, what: str) -> bytes:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > limit:
-            raise Corrupt(f"{what}: it is larger than {limit >> 20} MiB")
-    return bytes(body)
+def _private(endpoint: Endpoint, authorization: str) -> dict[str, str]:
+    """Return what only this endpoint may see; its configured headers give way to a token."""
+    private = dict(endpoint.headers)
+    if authorization:
+        private = {k: v for k, v in private.items() if k.lower() != "authorization"}
+        private["Authorization"] = authorization
+    return private
+
+
+def _verdict(failures: Sequence[Exception]) -> Exception:
+    """Return one error for several endpoints': passing if one of them is, final otherwise."""
+    if len(failures) == 1:
+        return failures[0]
+    text = "; ".join(dict.fromkeys(str(error) for error in failures))
+    if passing := [error for error in failures if isinstance(error, Passing)]:
+        soonest = min(error.retry_after_s for error in passing)
+        stubborn = all(isinstance(e, AgentError) or (e in passing and e.stubborn) for e in failures)
+        return Passing(text, soonest, stubborn=stubborn)
+    if corrupt := [error for error in failures if isinstance(error, Corrupt)]:
+        return Corrupt("; ".join(str(error) for error in corrupt))
+    refused = [error for error in failures if isinstance(error, AgentError)]
+    # That one lacks the image is said of mirrors all the time; anything else is the better reason.
+    worst = next((e for e in refused if e.kind != FailureClass.IMAGE_NOT_FOUND), refused[-1])
+    return AgentError(worst.kind, "; ".join(text_of(error) for error in refused), worst.exit_code)
 
 
 def _start_of(response: aiohttp.ClientResponse, offset: int, what: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime as dt
 import email.utils
 import random
@@ -27,14 +28,20 @@ _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 20.0  # a link that is back is used again within 20 s
 _PASSING: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.TOO_EARLY}
 _SERVER_ERROR: Final = 500
+_STUBBORN: Final = (aiohttp.ClientConnectorDNSError, aiohttp.ClientSSLError)
 
 
 class Passing(Exception):
-    """An attempt failed in a way that may pass.  `retry_after_s`: what the server asked for."""
+    """An attempt failed in a way that may pass.  `retry_after_s`: what the server asked for.
 
-    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
+    `stubborn`: TLS or name resolution failed.  On a link that is only bad these come back within
+    minutes; a wrong certificate or name never does.
+    """
+
+    def __init__(self, message: str, retry_after_s: float = 0.0, *, stubborn: bool = False) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.stubborn = stubborn
 
 
 @contextlib.contextmanager
@@ -43,12 +50,14 @@ def network_errors(what: str) -> Iterator[None]:
     try:
         yield
     except (aiohttp.ClientError, ConnectionError, TimeoutError) as exc:
-        raise Passing(f"{what}: {str(exc) or type(exc).__name__}") from exc
+        stubborn = isinstance(exc, _STUBBORN)
+        raise Passing(f"{what}: {str(exc) or type(exc).__name__}", stubborn=stubborn) from exc
 
 
-def check_answer(response: aiohttp.ClientResponse, what: str) -> None:
+def check_answer(response: aiohttp.ClientResponse, what: str, hint: str = "") -> None:
     """Return for a success; raise `Passing`, or the final AgentError of the status.
 
+    `hint` is added when we are refused.
     404 is ImageNotFound: only manifests and blobs are asked for, by a name the user gave.
     """
     status = response.status
@@ -58,7 +67,7 @@ def check_answer(response: aiohttp.ClientResponse, what: str) -> None:
     if status in _PASSING or status >= _SERVER_ERROR:
         raise Passing(message, retry_after_s(response.headers.get("Retry-After", "")))
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        raise failure(FailureClass.UNAUTHORIZED, message)
+        raise failure(FailureClass.UNAUTHORIZED, message + hint)
     if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
         raise failure(FailureClass.IMAGE_NOT_FOUND, message)
     raise failure(FailureClass.REGISTRY_UNREACHABLE, f"{message}, which no retry will change")
@@ -77,38 +86,62 @@ def retry_after_s(header: str) -> float:
     return max(0.0, when.timestamp() - time.time())
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Clock:
+    """Time for those who wait; tests have their own."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+REAL_CLOCK: Final = Clock()
+
+
 class Patience:
     """How long one request is tried again: until `retry_for_s` have brought nothing.
 
     `gained()` (bytes came) starts the count afresh: a slow link that moves is never given up.
+    `persistent`: somebody else ends the run (its Job has a deadline), so only what is stubborn,
+    and has been nothing else for so long, is given up.
     """
 
-    def __init__(self, retry_for_s: float, on_retry: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        retry_for_s: float,
+        on_retry: Callable[[str], None],
+        *,
+        persistent: bool = False,
+        clock: Clock = REAL_CLOCK,
+    ) -> None:
         self._retry_for_s = retry_for_s
         self._on_retry = on_retry
+        self._persistent = persistent
+        self._clock = clock
         self.gained()
 
     def gained(self) -> None:
         """Forget the failures so far."""
-        self._give_up_at = time.monotonic() + self._retry_for_s
+        self._give_up_at = self._clock.now() + self._retry_for_s
         self._failures = 0
 
     async def pause(self, error: Passing) -> None:
         """Wait before the next attempt; raises AgentError (RegistryUnreachable) when it is over.
 
         The pause doubles from 0.25 to 20 s and is taken between half and whole of that (jitter
-        spreads a fleet that lost its registry at one moment), or is what the server asked for.
+        spreads a fleet that lost its registry at one moment), after what the server asked for.
         """
         longest = min(_FIRST_PAUSE_S * 2**self._failures, _LONGEST_PAUSE_S)
-        pause = max(error.retry_after_s, longest * random.uniform(0.5, 1.0))  # noqa: S311
+        pause = error.retry_after_s + longest * random.uniform(0.5, 1.0)  # noqa: S311
         self._failures = min(self._failures + 1, 16)
-        if time.monotonic() + pause > self._give_up_at:
+        if self._persistent and not error.stubborn:
+            self._give_up_at = self._clock.now() + pause + self._retry_for_s
+        if self._clock.now() + pause > self._give_up_at:
             raise failure(
                 FailureClass.REGISTRY_UNREACHABLE,
                 f"{error}; given up after {self._retry_for_s:g} s that brought nothing",
             ) from error
         self._on_retry(str(error))
-        await asyncio.sleep(pause)
+        await self._clock.sleep(pause)
 
 
 async def insist(patience: Patience, attempt: Callable[[], Awaitable[T]]) -> T:

@@ -5,16 +5,24 @@ from pathlib import Path
 import aiohttp
 
 from talm.agent.content.manifests import Image
-from talm.agent.stores.gateway import serve
+from talm.agent.stores.gateway import Upstream, serve
 from talm.agent.transfer.registry import digest_of
 from talm.sim.images import SyntheticImage, build_image
 
+from ..conftest import Reader
+from ..faultyregistry import FaultyRegistry
 from .samples import docker_listed, resolved, spooled
 
 BUILT = build_image("a", [{"file": b"content"}])
 
 
-async def ask(image: Image, built: SyntheticImage, tmp_path: Path, *paths: str) -> list[bytes]:
+async def ask(
+    image: Image,
+    built: SyntheticImage,
+    tmp_path: Path,
+    *paths: str,
+    upstream: Upstream | None = None,
+) -> list[bytes]:
     """What the gateway answers, with the repository's URL in front of each path."""
     spool = spooled(tmp_path, built)
 
@@ -22,7 +30,7 @@ async def ask(image: Image, built: SyntheticImage, tmp_path: Path, *paths: str) 
         return file if (file := spool.whole(digest)).exists() else None
 
     answers = []
-    async with serve(image, blob_file) as location, aiohttp.ClientSession() as session:
+    async with serve(image, blob_file, upstream) as location, aiohttp.ClientSession() as session:
         host, _, name = location.partition("/")
         for path in paths:
             async with session.get(f"http://{host}/v2/{path.format(name=name)}") as response:
@@ -64,3 +72,38 @@ async def test_a_blob_that_is_nowhere_is_unknown(tmp_path: Path) -> None:
     empty = SyntheticImage("a", BUILT.manifest, {})
     digest = next(iter(BUILT.blobs))
     assert await ask(resolved(BUILT), empty, tmp_path, f"{{name}}/blobs/{digest}") == [b"404"]
+
+
+SIGNATURE = build_image("a", [{"signature": b"by somebody"}])
+TAG = f"sha256-{BUILT.digest.removeprefix('sha256:')}.sig"
+
+
+async def test_signatures_pass_through_from_the_real_registry(
+    reader: Reader, registry: FaultyRegistry, tmp_path: Path
+) -> None:
+    registry.add(SIGNATURE, tag=TAG)
+    image = resolved(BUILT, f"{registry.host}/a@")
+    blobs = [f"{{name}}/blobs/{digest}" for digest in SIGNATURE.blobs]
+    paths = [f"{{name}}/manifests/{TAG}", *blobs]
+    answers = await ask(image, BUILT, tmp_path, *paths, upstream=reader.registry)
+    assert answers == [SIGNATURE.manifest, *SIGNATURE.blobs.values()]
+
+
+async def test_nothing_but_signatures_passes_through(
+    reader: Reader, registry: FaultyRegistry, tmp_path: Path
+) -> None:
+    registry.add(SIGNATURE, tag="1")
+    image = resolved(BUILT, f"{registry.host}/a@")
+    blobs = [f"{{name}}/blobs/{digest}" for digest in SIGNATURE.blobs]
+    paths = ["{name}/manifests/1", f"{{name}}/manifests/{SIGNATURE.digest}", *blobs]
+    answers = await ask(image, BUILT, tmp_path, *paths, upstream=reader.registry)
+    assert answers == [b"404"] * 4
+    assert not registry.asked
+
+
+async def test_an_image_without_a_signature_has_none(
+    reader: Reader, registry: FaultyRegistry, tmp_path: Path
+) -> None:
+    image = resolved(BUILT, f"{registry.host}/a@")
+    path = f"{{name}}/manifests/{TAG}"
+    assert await ask(image, BUILT, tmp_path, path, upstream=reader.registry) == [b"404"]

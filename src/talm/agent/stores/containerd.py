@@ -36,7 +36,7 @@ class Containerd:
     """The store behind `socket`."""
 
     def __init__(self, socket: Path = DEFAULT_SOCKET) -> None:
-        self._socket = socket
+        self.socket = socket
         self._content_root = _DEFAULT_ROOT / _CONTENT
         self._pins = False
         self._held: frozenset[str] | None = None  # as asked; None after a change
@@ -106,7 +106,7 @@ class Containerd:
         return len(set(ours) - kept)
 
     async def _ctr(self, *arguments: str, feed: Feed | None = None) -> str:
-        address = ("--address", str(self._socket), "--namespace", _NAMESPACE)
+        address = ("--address", str(self.socket), "--namespace", _NAMESPACE)
         return await run("ctr", *address, *arguments, feed=feed)
 
 

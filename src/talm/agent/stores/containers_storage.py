@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from talm.agent.content.manifests import Blob, Image, parts_of
-from talm.agent.stores.gateway import serve
+from talm.agent.stores.gateway import Upstream, serve
 from talm.agent.stores.names import names_of, repository
 from talm.agent.stores.storage_files import StorageFiles, find_driver, find_storage
 from talm.agent.stores.tools import run
@@ -32,11 +32,12 @@ _ROOT: Final = Path("/")
 class ContainersStorage:
     """The store of the file system `root`: "/", or where a pod has mounted the node's.
 
-    Needs root's rights, and skopeo there.
+    Needs root's rights, and skopeo there.  `upstream` is asked for signatures.
     """
 
-    def __init__(self, root: Path = _ROOT) -> None:
+    def __init__(self, root: Path = _ROOT, upstream: Upstream | None = None) -> None:
         self._root = root
+        self._upstream = upstream
         self._one_at_a_time = asyncio.Lock()  # two copies that share a layer would unpack it twice
 
     @property
@@ -93,7 +94,7 @@ class ContainersStorage:
             return spooled if spooled.exists() else files.config_file(digest)
 
         source = f"docker://{names_of(image)[0]}"
-        async with serve(image, blob_file) as location:
+        async with serve(image, blob_file, self._upstream) as location:
             with self._registries_conf(image, location) as conf:
                 options = ("--registries-conf", conf, "copy", "--quiet", "--src-no-creds")
                 await run(*self._skopeo(*options, source, f"containers-storage:{name}"))

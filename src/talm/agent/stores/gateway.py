@@ -1,27 +1,36 @@
 """One image as a registry on the loopback interface, for a tool that only pulls from registries.
 
-Documents come from the image as resolved, blobs from files; what is in neither is unknown (404).
-Read-only.  The repository's name is a secret of this process and its child: a private image must
-not become readable for everybody on the node while it is imported.
+Documents come from the image as resolved, blobs from files.  What a policy may want beside them,
+signatures under tags of their own, passes through from the real registry; all else is unknown
+(404).  Read-only.  The repository's name is a secret of this process and its child: a private image
+must not become readable for everybody on the node while it is imported.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import web
 
-from talm.agent.content.manifests import Image, media_type_of
+from talm.agent.content.manifests import Image, Unreadable, media_type_of, read_body
+from talm.agent.content.references import Reference
 from talm.agent.failures import failure
+from talm.agent.transfer.registry import BlobStream, Corrupt, Document
+from talm.agent.transfer.retry import Passing
 from talm.api.progress import FailureClass
+from talm.errors import AgentError
 
 _LOOPBACK: Final = "127.0.0.1"
 _BYTES: Final = "application/octet-stream"
+_SIGNATURE_TAG: Final = re.compile(r"sha256-[a-f0-9]{64}(\.sig|\.att)?")  # as cosign writes them
+_MAX_SIGNATURE: Final = 4 << 20  # as for a manifest; ordinary ones have some kB
 # What has not been read after the tool's end nobody will read.
 _LAST_WORDS_S: Final = 0.5
 
@@ -30,16 +39,29 @@ _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False
 
 
+class Upstream(Protocol):
+    """The real registries, as `transfer.registry.Registry` speaks to them."""
+
+    async def manifest(self, reference: Reference, version: str) -> Document: ...
+    def blob(
+        self, reference: Reference, digest: str, offset: int
+    ) -> AbstractAsyncContextManager[BlobStream]: ...
+
+
 @contextlib.asynccontextmanager
-async def serve(image: Image, blob_file: Callable[[str], Path | None]) -> AsyncIterator[str]:
+async def serve(
+    image: Image, blob_file: Callable[[str], Path | None], upstream: Upstream | None = None
+) -> AsyncIterator[str]:
     """Serve the image inside the block; yields `HOST:PORT/NAME`, where its repository is.
 
-    `blob_file` returns the file of a blob by digest, None for one that is nowhere.
-    Raises AgentError (StoreFailed) when no port can be had.
+    `blob_file` returns the file of a blob by digest, None for one that is nowhere.  Without
+    `upstream` there are no signatures.  Raises AgentError (StoreFailed) when no port can be had.
     """
     name = secrets.token_hex(16)
+    application = web.Application()
+    application.add_routes(_Repository(image, blob_file, upstream).routes(name))
     runner = web.AppRunner(
-        _application(image, name, blob_file),
+        application,
         access_log=None,
         logger=_quiet,  # tools try TLS first, which is no news here
         shutdown_timeout=_LAST_WORDS_S,
@@ -56,17 +78,32 @@ async def serve(image: Image, blob_file: Callable[[str], Path | None]) -> AsyncI
         await runner.cleanup()
 
 
-def _application(
-    image: Image, name: str, blob_file: Callable[[str], Path | None]
-) -> web.Application:
-    documents = {document.digest: document for document in image.documents}
-    blobs = {blob.digest for blob in image.blobs}
+class _Repository:
+    """The image's repository, as far as a pull of the image asks for it."""
 
-    async def version(_: web.Request) -> web.StreamResponse:
+    def __init__(
+        self, image: Image, blob_file: Callable[[str], Path | None], upstream: Upstream | None
+    ) -> None:
+        self._reference = image.reference
+        self._documents = {document.digest: document for document in image.documents}
+        self._blobs = {blob.digest for blob in image.blobs}
+        self._blob_file = blob_file
+        self._upstream = upstream
+        self._signatures: set[str] = set()  # blobs that signatures name
+
+    def routes(self, name: str) -> list[web.RouteDef]:
+        return [
+            web.get("/v2/", self._version),
+            web.get(f"/v2/{name}/manifests/{{version}}", self._manifest),
+            web.get(f"/v2/{name}/blobs/{{digest}}", self._blob),
+        ]
+
+    async def _version(self, _: web.Request) -> web.StreamResponse:
         return web.json_response({})
 
-    async def manifest(request: web.Request) -> web.StreamResponse:
-        document = documents.get(request.match_info["digest"])
+    async def _manifest(self, request: web.Request) -> web.StreamResponse:
+        version = request.match_info["version"]
+        document = self._documents.get(version) or await self._signature(version)
         if document is None:
             return _unknown("MANIFEST_UNKNOWN")
         headers = {
@@ -75,19 +112,42 @@ def _application(
         }
         return web.Response(body=document.body, headers=headers)
 
-    async def blob(request: web.Request) -> web.StreamResponse:
-        digest = request.match_info["digest"]
-        file = blob_file(digest) if digest in blobs else None
-        if file is None:
-            return _unknown("BLOB_UNKNOWN")
-        headers = {"Content-Type": _BYTES, "Docker-Content-Digest": digest}
-        return web.FileResponse(file, headers=headers)
+    async def _signature(self, tag: str) -> Document | None:
+        """Ask the real registry for a signature; one that cannot be had does not exist."""
+        if self._upstream is None or not _SIGNATURE_TAG.fullmatch(tag):
+            return None
+        try:
+            document = await self._upstream.manifest(self._reference, tag)
+            body = read_body(document)
+        except (AgentError, Corrupt, Unreadable):
+            return None
+        parts = [*(body.layers or []), *([body.config] if body.config else [])]
+        self._signatures |= {part.digest for part in parts}
+        return document
 
-    application = web.Application()
-    application.router.add_get("/v2/", version)
-    application.router.add_get(f"/v2/{name}/manifests/{{digest}}", manifest)
-    application.router.add_get(f"/v2/{name}/blobs/{{digest}}", blob)
-    return application
+    async def _blob(self, request: web.Request) -> web.StreamResponse:
+        digest = request.match_info["digest"]
+        headers = {"Content-Type": _BYTES, "Docker-Content-Digest": digest}
+        file = self._blob_file(digest) if digest in self._blobs else None
+        if file is not None:
+            return web.FileResponse(file, headers=headers)
+        content = await self._signature_blob(digest)
+        return _unknown("BLOB_UNKNOWN") if content is None else web.Response(body=content)
+
+    async def _signature_blob(self, digest: str) -> bytes | None:
+        """Fetch what a signature that was served consists of; the tool verifies it."""
+        if self._upstream is None or digest not in self._signatures:
+            return None
+        content = bytearray()
+        try:
+            async with self._upstream.blob(self._reference, digest, 0) as stream:
+                async for chunk in stream.chunks(digest):
+                    content += chunk
+                    if len(content) > _MAX_SIGNATURE:
+                        return None
+        except (AgentError, Corrupt, Passing):
+            return None
+        return bytes(content)
 
 
 def _unknown(code: str) -> web.Response:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import os
 from pathlib import Path
@@ -7,14 +8,16 @@ from pathlib import Path
 import pytest
 
 from talm.agent import leftovers
+from talm.agent.failures import failure
 from talm.agent.leftovers import KEPT_FOR, Freed, LastRun
 from talm.agent.transfer.registry import digest_of
 from talm.agent.transfer.spool import Spool
+from talm.api.progress import FailureClass
 from talm.errors import AgentError
 
 DIGEST, OTHER = digest_of(b"content"), digest_of(b"other")
 NOW = dt.datetime(2022, 1, 28, 12, tzinfo=dt.UTC)
-NOTE = LastRun("run-1", "boot-1")
+NOTE = LastRun("run-1", boots={"run-1": "boot-1"})
 
 
 @pytest.fixture
@@ -83,6 +86,51 @@ def test_the_next_run_learns_of_the_one_before(spool: Spool) -> None:
     assert leftovers.last_run(spool) == NOTE
     (spool.directory / ".last-run").write_text("damaged")
     assert leftovers.last_run(spool) is None
+
+
+def run(spool: Spool, name: str, error: BaseException | None = None) -> LastRun | None:
+    """One run's block; returns the note that it found."""
+    with leftovers.noted(spool, name) as last:
+        if error:
+            raise error
+    return last
+
+
+def test_a_note_says_how_each_run_ended_and_on_which_boot(spool: Spool) -> None:
+    assert run(spool, "run-2") == NOTE
+    assert leftovers.last_run(spool) == LastRun(
+        "run-2", 2, "Succeeded", {"run-1": "boot-1", "run-2": leftovers.boot_id()}
+    )
+    with leftovers.noted(spool, "run-3"):
+        note = leftovers.last_run(spool)
+        assert note
+        assert (note.run, note.attempt, note.ended) == ("run-3", 1, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "ended"),
+    [
+        (failure(FailureClass.UNAUTHORIZED, "no"), "Unauthorized"),
+        (asyncio.CancelledError(), "Interrupted"),
+        (ValueError(), "Bug"),
+    ],
+)
+def test_a_note_names_the_class_of_a_failure(
+    spool: Spool, error: BaseException, ended: str
+) -> None:
+    with pytest.raises(type(error)):
+        run(spool, "run-2", error)
+    note = leftovers.last_run(spool)
+    assert note
+    assert (note.ended, note.attempt) == (ended, 2)
+
+
+def test_a_note_does_not_grow_for_ever(spool: Spool) -> None:
+    for number in range(20):
+        run(spool, f"run-{number}")
+    note = leftovers.last_run(spool)
+    assert note
+    assert list(note.boots) == [f"run-{number}" for number in range(10, 20)]
 
 
 def test_a_note_that_cannot_be_written_costs_only_the_note(tmp_path: Path) -> None:

@@ -115,6 +115,45 @@ async def test_a_warning_is_told_once_and_outlives_the_good_end() -> None:
     assert progress.record.warnings == ("88 % full",)
 
 
+async def test_a_failed_image_is_named_and_what_was_not_begun_is_missing() -> None:
+    progress = Progress("run-1")
+    progress.planned(images=4, total=100, held=0, names=["a", "b", "c"])
+    progress.image_failed(failure(FailureClass.IMAGE_NOT_FOUND, "manifest x: 404"))
+    progress.image_done("a")
+    progress.image_failed(failure(FailureClass.UNAUTHORIZED, "401"), "b")
+    assert (progress.record.error_class, progress.record.error_text) == ("Unauthorized", "401")
+    progress.finish(failure(FailureClass.PARTLY_CACHED, "stopped"))
+    told = progress.told()
+    assert [(f.image, f.error_class) for f in told.failed] == [
+        ("", "ImageNotFound"),
+        ("b", "Unauthorized"),
+    ]
+    assert (told.images_done, told.images_failed, told.images_missing) == (1, 2, 1)
+    assert told.missing == ("c",)
+    assert told.error_text == "stopped; 1 of 4 images and 0.0 of 0.0 MiB are here; missing: c"
+
+
+async def test_bytes_that_turn_out_not_to_count_are_a_restart() -> None:
+    progress = Progress("run-1")
+    progress.gained(50)
+    progress.planned(images=1, total=100, held=50)
+    assert progress.record.restarts == 0
+    progress.planned(images=1, total=100, held=40)
+    assert (progress.record.restarts, progress.record.bytes_done) == (1, 40)
+
+
+async def test_rate_and_the_time_that_is_left_are_told_while_it_runs() -> None:
+    now = [0.0]
+    progress = Progress("run-1", clock=lambda: now[0])
+    progress.planned(images=1, total=1000, held=0)
+    assert (progress.told().bytes_per_s, progress.told().eta_s) == (0, None)
+    progress.gained(200)
+    now[0] = 10.0
+    assert (progress.told().bytes_per_s, progress.told().eta_s) == (20, 40)
+    progress.finish(None)
+    assert (progress.told().bytes_per_s, progress.told().eta_s) == (0, None)
+
+
 async def test_the_record_fits_into_its_share_of_a_config_map() -> None:
     progress = Progress("run-1")
     progress.finish(failure(FailureClass.IMAGE_NOT_FOUND, "x" * 100_000))

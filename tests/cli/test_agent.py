@@ -80,7 +80,7 @@ import time
 from talm.agent import main
 from talm.cli.main import main as talm
 
-async def pull(settings, progress):
+async def pull(settings, progress, deadline):
     print("hangs", flush=True)
     time.sleep(1)
     import asyncio

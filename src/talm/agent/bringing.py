@@ -18,6 +18,7 @@ from talm.agent.progress import Progress
 from talm.agent.stores.base import ImageStore
 from talm.agent.transfer.download import Downloads
 from talm.agent.transfer.spool import Spool
+from talm.api.pod import FINAL_CLASSES
 from talm.errors import AgentError
 
 log = structlog.get_logger()
@@ -56,9 +57,10 @@ class Bringing:
             self._progress.pinned(await self._store.pin(image))
         except AgentError as exc:
             log.warning("image failed", image=str(image.reference), error=str(exc))
+            self._progress.image_failed(exc, str(image.reference))
             return exc
         self._release(missing)
-        self._progress.image_done()
+        self._progress.image_done(str(image.reference))
         return None
 
     def _release(self, blobs: Sequence[Blob]) -> None:
@@ -70,11 +72,14 @@ class Bringing:
 
 
 def raise_all(errors: Sequence[AgentError], images: int) -> None:
-    """Raise the failure of a run, when one of its `images` failed; the text names every one."""
+    """Raise the failure of a run, when one of its `images` failed; the text names every one.
+
+    Its class is the first that another attempt may mend, so that there is one.
+    """
     if len(errors) == 1:
         raise errors[0]
     if errors:
-        first = errors[0]
+        first = next((error for error in errors if error.kind not in FINAL_CLASSES), errors[0])
         texts = "; ".join(str(error) for error in errors)
         raise AgentError(
             first.kind, f"{len(errors)} of {images} images failed: {texts}", first.exit_code

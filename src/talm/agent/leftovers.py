@@ -7,10 +7,12 @@ A note beside the blobs says who was here last and on which boot of the node.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import datetime as dt
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -18,22 +20,30 @@ import msgspec
 import structlog
 
 from talm.agent.transfer.spool import Spool, storage_errors
+from talm.api.progress import FailureClass, RunPhase
+from talm.errors import AgentError
 
 log = structlog.get_logger()
 
 KEPT_FOR: Final = dt.timedelta(days=7)
+SUCCEEDED: Final = RunPhase.SUCCEEDED.value
+_BOOTS: Final = 10  # more than a Job has attempts
 _NOTE: Final = ".last-run"
 _STAY: Final = {".lock", _NOTE}
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class LastRun(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """The note.  `ended` is the class of the failure, "" while the run works or was cut off."""
+    """The note.  `boots` maps runs to the node's boot id at their time, the newest last.
+
+    `ended` is Succeeded or the class of the failure, "" while the run works or was cut off.
+    `attempt` counts runs since the last one that succeeded.
+    """
 
     run: str
-    boot_id: str
     attempt: int = 1
     ended: str = ""
+    boots: dict[str, str] = {}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,6 +76,31 @@ def write_note(spool: Spool, note: LastRun) -> None:
         fresh.replace(spool.directory / _NOTE)
     except OSError as exc:
         log.warning("no note in the spool", spool=str(spool.directory), error=str(exc))
+
+
+@contextlib.contextmanager
+def noted(spool: Spool, run: str) -> Iterator[LastRun | None]:
+    """Note that `run` works here, and how its block ended; yields the note that was there before.
+
+    The caller holds the spool's lock.
+    """
+    last = last_run(spool)
+    boots = {**(last.boots if last else {}), run: boot_id()}
+    attempt = 1 if last is None or last.ended == SUCCEEDED else last.attempt + 1
+    note = LastRun(run, attempt, boots=dict(list(boots.items())[-_BOOTS:]))
+    write_note(spool, note)
+    ended = "Bug"
+    try:
+        yield last
+        ended = SUCCEEDED
+    except AgentError as exc:
+        ended = exc.kind
+        raise
+    except asyncio.CancelledError:
+        ended = FailureClass.INTERRUPTED.value
+        raise
+    finally:
+        write_note(spool, msgspec.structs.replace(note, ended=ended))
 
 
 def expire(spool: Spool, now: dt.datetime) -> Freed:

@@ -10,16 +10,18 @@ import asyncio
 import contextlib
 import datetime as dt
 import importlib
+import math
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 import structlog
 
 from talm.agent.failures import text_of
+from talm.agent.record import Meter, bounded
 from talm.api import kinds
-from talm.api.progress import RECORD_KEY, ProgressRecord, RunPhase
+from talm.api.progress import RECORD_KEY, FailedImage, FailureClass, ProgressRecord, RunPhase
 from talm.errors import AgentError, TalmError
 
 if TYPE_CHECKING:
@@ -52,10 +54,12 @@ class Sink(Protocol):
 class Progress:
     """The numbers of one run; also the `Counter` of its downloads."""
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._record = ProgressRecord(run=run)
         self._turns: list[asyncio.Event] = []
         self._finished = False
+        self._meter = Meter(clock)
+        self._awaited: dict[str, None] = {}  # images by name, in the plan's order
 
     @property
     def record(self) -> ProgressRecord:
@@ -69,12 +73,26 @@ class Progress:
         for turn in self._turns:
             turn.set()
 
-    def planned(self, *, images: int, total: int, held: int) -> None:
-        """Set the totals: bytes of all blobs, and how many of them are here already."""
+    def is_attempt(self, number: int, earlier: Sequence[str]) -> None:
+        """Note which attempt this is, and how each before it ended."""
+        for text in earlier:
+            log.info("earlier attempt", ended=text)
+        self._change(attempt=number, earlier=tuple(earlier))
+
+    def planned(self, *, images: int, total: int, held: int, names: Sequence[str] = ()) -> None:
+        """Set the totals: bytes of all blobs, and how many of them are here already.
+
+        `names` are the images that will be brought.  What was fetched to find out what to pull and
+        is not part of it does not count; that is a restart.
+        """
+        if held < self._record.bytes_done:
+            self._change(restarts=self._record.restarts + 1)
+        self._awaited = dict.fromkeys(names)
         self._change(images_total=images, bytes_total=total, bytes_done=held)
 
     def gained(self, count: int) -> None:
         """Count bytes that arrived."""
+        self._meter.gained(count)
         self._change(bytes_done=self._record.bytes_done + count)
 
     def dropped(self, count: int) -> None:
@@ -91,20 +109,36 @@ class Progress:
         """Note whether one more image is safe from the runtime's garbage collection."""
         self._change(pinned=pinned and self._record.pinned is not False)
 
-    def image_done(self) -> None:
+    def image_done(self, name: str = "") -> None:
         """Count an image that is in the store."""
+        self._awaited.pop(name, None)
         self._change(images_done=self._record.images_done + 1)
+
+    def image_failed(self, error: AgentError, name: str = "") -> None:
+        """Count an image that cannot be had; `name` "" where only the error names it."""
+        self._awaited.pop(name, None)
+        text = text_of(error)[:_MAX_TEXT]
+        failed = FailedImage(image=name, error_class=error.kind, error_text=text)
+        self._change(
+            failed=(*self._record.failed, failed),
+            images_failed=self._record.images_failed + 1,
+            error_class=error.kind,
+            error_text=text,
+        )
 
     def retrying(self, text: str) -> None:
         """Note a passing trouble; it stays the last error until the run ends."""
         log.warning("trying again", after=text)
-        self._change(error_text=text[:_MAX_TEXT])
+        # The class that it will be when it does not pass.
+        kind = FailureClass.REGISTRY_UNREACHABLE.value
+        self._change(error_class=kind, error_text=text[:_MAX_TEXT])
 
     def warn(self, text: str) -> None:
         """Tell what a person should know although nothing has failed."""
         log.warning("warning", text=text)
         if text not in self._record.warnings:
-            self._change(warnings=(*self._record.warnings, text))
+            warnings = (*self._record.warnings, text)
+            self._change(warnings=warnings, warnings_total=len(warnings))
 
     def finish(self, error: AgentError | None) -> None:
         """Enter the final phase, with the error's class and text or with none."""
@@ -113,8 +147,34 @@ class Progress:
             self._change(error_class="", error_text="", current_image="")
             self.enter(RunPhase.SUCCEEDED)
         else:
-            self._change(error_class=error.kind, error_text=text_of(error)[:_MAX_TEXT])
+            left = tuple(self._awaited)
+            self._change(missing=left, images_missing=len(left))
+            self._change(error_class=error.kind, error_text=self._last_words(error)[:_MAX_TEXT])
             self.enter(RunPhase.FAILED)
+
+    def _last_words(self, error: AgentError) -> str:
+        """Add to the text of a run that was stopped how far it was."""
+        stopped = error.kind in (FailureClass.PARTLY_CACHED, FailureClass.INTERRUPTED)
+        if not (stopped and self._record.images_total):
+            return text_of(error)
+        now = self._record
+        missing = f"; missing: {', '.join(now.missing)}" if now.missing else ""
+        return (
+            f"{text_of(error)}; {now.images_done} of {now.images_total} images and"
+            f" {now.bytes_done / 2**20:.1f} of {now.bytes_total / 2**20:.1f} MiB are here{missing}"
+        )
+
+    def told(self) -> ProgressRecord:
+        """Return the record as it is told now: with rate and heartbeat, within its bound."""
+        now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+        rate, eta = 0, None
+        left = self._record.bytes_total - self._record.bytes_done
+        if not self._finished:
+            rate = round(self._meter.rate())
+            eta = math.ceil(left / rate) if rate and left > 0 else None
+        return bounded(
+            msgspec.structs.replace(self._record, bytes_per_s=rate, eta_s=eta, heartbeat=now)
+        )
 
     @contextlib.asynccontextmanager
     async def told_to(self, sinks: Sequence[Sink]) -> AsyncIterator[None]:
@@ -143,7 +203,7 @@ class Progress:
                 turn.clear()
                 record, last = self._record, self._finished
                 due = record != told or time.monotonic() - told_at >= _HEARTBEAT_S
-                if due and await _tell(sink, record):
+                if due and await _tell(sink, self.told()):
                     told, told_at = record, time.monotonic()
                 if last:
                     return
@@ -155,9 +215,8 @@ class Progress:
 
 
 async def _tell(sink: Sink, record: ProgressRecord) -> bool:
-    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
     try:
-        await sink.write(msgspec.structs.replace(record, heartbeat=now))
+        await sink.write(record)
     except (TalmError, OSError) as exc:
         log.warning("record not delivered", to=type(sink).__name__, error=str(exc))
         return False
@@ -176,7 +235,7 @@ class ConfigMapSink:
 
     async def write(self, record: ProgressRecord) -> None:
         """Merge-patch the one key."""
-        client = self._client = self._client or await _connect()
+        client = self._client = self._client or await connect()
         text = msgspec.json.encode(record).decode()
         patch = {"data": {RECORD_KEY: text}}
         await client.merge_patch(kinds.CONFIG_MAP, self._name, patch, self._namespace)
@@ -199,6 +258,8 @@ class LogSink:
                 "progress",
                 images=f"{record.images_done}/{record.images_total}",
                 mib=f"{record.bytes_done / 2**20:.1f}/{record.bytes_total / 2**20:.1f}",
+                mib_per_s=round(record.bytes_per_s / 2**20, 2),
+                eta_s=record.eta_s,
                 current=record.current_image,
             )
 
@@ -239,7 +300,7 @@ class TerminalSink:
         self._bar.stop()
 
 
-async def _connect() -> Client:
+async def connect() -> Client:
     """Connect with the pod's account.
 
     The client library takes longer to import than a small image to arrive: in a thread, while

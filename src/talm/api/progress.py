@@ -59,26 +59,48 @@ EXIT_CODES: Final = {
 }
 
 
+class FailedImage(Wire, frozen=True, kw_only=True):
+    """One image that could not be brought; `image` is "" where the text alone names it."""
+
+    image: str = ""
+    error_class: str = ""
+    error_text: str = ""
+
+
 class ProgressRecord(Wire, frozen=True, kw_only=True):
     """One look at a run.  Counts never go backwards but when `restarts` has grown.
 
     `run` names the run (the pod's uid where there is one): a record of another run is old.
     Bytes are compressed bytes as the registry serves them, blobs counted once; totals are 0
-    until the manifests have been read.  `error_class` is "" while nothing has failed; with phase
-    Failed it is final, before that it is the last thing that was tried again.  `pinned`: whether
-    every image so far is safe from the node's garbage collection; None before the first.
+    until the manifests have been read.  `bytes_per_s` is over the last half minute, `eta_s` what
+    the rest takes at that rate (None: unknown).  `attempt` counts the Job's pods, `earlier` says
+    of each before this one how it ended.
+    `error_class` is "" while nothing has failed; with phase Failed it is final, before that it is
+    the last thing that was tried again.  `pinned`: whether every image so far is safe from the
+    node's garbage collection; None before the first.
+    `failed` and, after a failure, `missing` (neither here nor failed) name images; these lists and
+    `warnings` are cut where the record would be too long, the counts are not.
     """
 
     run: str = ""
     phase: str = RunPhase.STARTING
     images_done: int = 0
     images_total: int = 0
+    images_failed: int = 0
+    images_missing: int = 0
     bytes_done: int = 0
     bytes_total: int = 0
+    bytes_per_s: int = 0
+    eta_s: int | None = None
     current_image: str = ""
     restarts: int = 0
+    attempt: int = 1
+    earlier: tuple[str, ...] = ()
     error_class: str = ""
     error_text: str = ""
+    failed: tuple[FailedImage, ...] = ()
+    missing: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    warnings_total: int = 0
     pinned: bool | None = None
     heartbeat: dt.datetime | None = None

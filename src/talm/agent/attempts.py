@@ -1,0 +1,175 @@
+"""Which attempt of its Job this is, and what became of those before it.
+
+Asked of the pods of its own namespace; of the spool's note where no pods can be listed.  A pod that
+was lost with its node cannot say so: then the node's boot id, noted by each run, is another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime as dt
+import itertools
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from talm.agent.endings import Deadline
+from talm.agent.leftovers import SUCCEEDED, LastRun, boot_id
+from talm.agent.progress import Progress, connect
+from talm.api import kinds
+from talm.api.meta import ObjectMeta, Wire
+from talm.api.progress import EXIT_CODES, FailureClass
+from talm.errors import TalmError
+
+log = structlog.get_logger()
+
+REBOOTED: Final = "node rebooted"
+_CLASSES: Final = {code: kind for kind, code in EXIT_CODES.items()}
+_MAX_TEXT: Final = 200
+# After a reboot the API server of a single node may come up after us.
+_PAUSES_S: Final = (0.0, 5.0, 15.0, 30.0, 60.0)
+
+
+class _Terminated(Wire, frozen=True, kw_only=True):
+    exit_code: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+class _State(Wire, frozen=True, kw_only=True):
+    terminated: _Terminated | None = None
+
+
+class _Container(Wire, frozen=True, kw_only=True):
+    state: _State = _State()
+
+
+class _Status(Wire, frozen=True, kw_only=True):
+    phase: str = ""
+    reason: str = ""
+    start_time: dt.datetime | None = None
+    container_statuses: tuple[_Container, ...] | None = None
+
+
+class Pod(Wire, frozen=True, kw_only=True):
+    """What is read of a pod."""
+
+    metadata: ObjectMeta
+    status: _Status = _Status()
+
+    @property
+    def job(self) -> str:
+        """The uid of the Job that made it; "" for a pod of somebody else."""
+        owners = self.metadata.owner_references or ()
+        return next((owner.uid for owner in owners if owner.kind == kinds.JOB.kind), "")
+
+    @property
+    def order(self) -> tuple[dt.datetime, str]:
+        """Sorts pods by the time at which they were created."""
+        created = self.metadata.creation_timestamp or dt.datetime.min.replace(tzinfo=dt.UTC)
+        return created, self.metadata.name
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class History:
+    """This run is the Job's `attempt`-th; `earlier` has one text for each of those before it.
+
+    `started_before_s`: how long the Job had been running when this run began.
+    """
+
+    attempt: int = 1
+    earlier: tuple[str, ...] = ()
+    started_before_s: float = 0.0
+
+
+def from_note(last: LastRun | None, boot: str) -> History:
+    """Tell from the spool's note alone: what it knows is the run before this one."""
+    if last is None or last.ended == SUCCEEDED:
+        return History()
+    end = last.ended or "killed"
+    if last.ended in ("", FailureClass.INTERRUPTED) and last.boots.get(last.run, boot) != boot:
+        end = REBOOTED
+    return History(last.attempt + 1, (f"attempt {last.attempt}: {end}",))
+
+
+def from_pods(
+    pods: Sequence[Pod], run: str, boots: Mapping[str, str], began: dt.datetime
+) -> History | None:
+    """Tell from the pods of the namespace; None when this run's own pod is not among them.
+
+    `boots` maps a run (its pod's uid) to the boot id of the node at its time.  `began` is by the
+    node's clock, as is `startTime`; creation times are by the API server's: never compared.
+    """
+    own = next((pod for pod in pods if pod.metadata.uid == run), None)
+    if own is None or not own.job:
+        return None
+    mine = sorted((pod for pod in pods if pod.job == own.job), key=lambda pod: pod.order)
+    mine = mine[: mine.index(own) + 1]
+    texts = []
+    for number, (pod, after) in enumerate(itertools.pairwise(mine), 1):
+        then, later = (boots.get(p.metadata.uid, "") for p in (pod, after))
+        rebooted = bool(then and later and then != later)
+        texts.append(f"attempt {number}: {_end_of(pod, rebooted)}")
+    before = (own.order[0] - mine[0].order[0]).total_seconds()
+    waited = (began - own.status.start_time).total_seconds() if own.status.start_time else 0.0
+    return History(len(mine), tuple(texts), max(0.0, before) + max(0.0, waited))
+
+
+def _end_of(pod: Pod, rebooted: bool) -> str:
+    """Say in a few words how a pod ended."""
+    states = [container.state.terminated for container in pod.status.container_statuses or ()]
+    end = next((state for state in states if state), None)
+    kind = _CLASSES.get(end.exit_code) if end else None
+    if rebooted and kind in (None, FailureClass.INTERRUPTED):
+        return REBOOTED
+    if end and kind:
+        return (end.message if end.message.startswith(kind) else str(kind))[:_MAX_TEXT]
+    if pod.status.reason:
+        return pod.status.reason
+    if end:
+        return f"exit code {end.exit_code}" + (f" ({end.reason})" if end.reason else "")
+    return pod.status.phase or "gone"
+
+
+@contextlib.asynccontextmanager
+async def told(
+    namespace: str, progress: Progress, deadline: Deadline, last: LastRun | None
+) -> AsyncIterator[None]:
+    """Find out and tell while the block runs, which waits for nothing of it.
+
+    `namespace` "": there is nobody to ask for pods.
+    """
+    telling = asyncio.create_task(_tell(namespace, progress, deadline, last))
+    try:
+        yield
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+
+
+async def _tell(
+    namespace: str, progress: Progress, deadline: Deadline, last: LastRun | None
+) -> None:
+    began, run, boot = dt.datetime.now(dt.UTC), progress.record.run, boot_id()
+    boots = {**(last.boots if last else {}), run: boot}
+    known = None
+    for pause_s in _PAUSES_S if namespace else ():
+        await asyncio.sleep(pause_s)
+        try:
+            known = from_pods(await _pods(namespace), run, boots, began)
+            break
+        except (TalmError, OSError, msgspec.MsgspecError) as exc:
+            log.warning("pods not listed", namespace=namespace, error=str(exc))
+    history = known or from_note(last, boot)
+    deadline.started_before(history.started_before_s)
+    progress.is_attempt(history.attempt, history.earlier)
+
+
+async def _pods(namespace: str) -> list[Pod]:
+    async with await connect() as client:
+        found: list[dict[str, Any]] = await client.list(kinds.POD, namespace)
+    return [msgspec.convert(pod, Pod) for pod in found]

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from talm.agent.record import MAX_BYTES, Meter, bounded
+from talm.api.progress import FailedImage, ProgressRecord
+
+TEXT = st.text(max_size=500)
+LISTS = st.lists(TEXT, max_size=60).map(tuple)
+
+
+@given(TEXT, LISTS, LISTS, LISTS, st.integers(0, 400))
+def test_a_record_is_cut_to_its_bound_and_its_counts_are_not(
+    text: str, earlier: tuple[str, ...], warnings: tuple[str, ...], names: tuple[str, ...], n: int
+) -> None:
+    record = ProgressRecord(
+        images_failed=n,
+        images_missing=len(names),
+        error_text=text * 4,
+        current_image=text,
+        failed=tuple(FailedImage(image=f"{text}{i}", error_text=text) for i in range(n)),
+        missing=names,
+        warnings=warnings,
+        warnings_total=len(warnings),
+        earlier=earlier,
+    )
+    found = bounded(record)
+    assert len(msgspec.json.encode(found)) <= MAX_BYTES
+    counts = (found.images_failed, found.images_missing, found.warnings_total)
+    assert counts == (n, len(names), len(warnings))
+    assert all(a.image == b.image for a, b in zip(found.failed, record.failed, strict=False))
+
+
+def test_a_record_that_fits_is_told_as_it_is() -> None:
+    record = ProgressRecord(failed=tuple(FailedImage(image=f"a/{n}") for n in range(100)))
+    assert bounded(record) is record
+
+
+def test_names_of_failed_images_are_kept_longest() -> None:
+    failed = tuple(FailedImage(image=f"quay.io/a/{n}", error_text="x" * 2000) for n in range(30))
+    found = bounded(ProgressRecord(failed=failed, missing=tuple("y" * 100 for _ in range(200))))
+    assert [one.image for one in found.failed] == [one.image for one in failed]
+    assert found.missing
+    assert len(found.missing) < 200
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_rate_is_that_of_the_last_half_minute() -> None:
+    clock = Clock()
+    meter = Meter(clock)
+    assert meter.rate() == 0
+    meter.gained(500)
+    assert meter.rate() == 0, "too early to tell"
+    clock.now = 0.5
+    meter.gained(500)
+    clock.now = 10.0
+    assert meter.rate() == pytest.approx(100)
+    for second in range(11, 101):
+        clock.now = float(second)
+        meter.gained(2000)
+    assert meter.rate() == pytest.approx(2000, rel=0.05)
+    clock.now = 140.0
+    assert meter.rate() == 0

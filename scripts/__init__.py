@@ -1,0 +1,1 @@
+"""Scripts that are also run and imported as modules."""

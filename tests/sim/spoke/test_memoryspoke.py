@@ -116,9 +116,9 @@ class TestJobs:
         assert failed["failed"] == 1
 
     @virtual
-    async def test_a_reboot_kills_the_running_job(self) -> None:
+    async def test_a_reboot_ends_a_job_that_may_not_try_again(self) -> None:
         made = spoke()
-        await start(made)
+        await start(made, backoffLimit=0)
         await asyncio.sleep(10)
         rebooting = asyncio.create_task(made.reboot(40))
         await asyncio.sleep(20)
@@ -127,6 +127,33 @@ class TestJobs:
         await rebooting
         await asyncio.sleep(1)
         assert reasons(await status(made))[-1] == ("Failed", "BackoffLimitExceeded")
+
+    @virtual
+    async def test_a_reboot_costs_an_attempt_and_no_time_of_the_deadline_is_given_back(
+        self,
+    ) -> None:
+        made = spoke()
+        await start(made, activeDeadlineSeconds=130)
+        await asyncio.sleep(10)
+        await made.reboot(40)
+        lost = await status(made)
+        assert (lost["failed"], lost.get("active", 0), lost.get("conditions")) == (1, 0, None)
+        await asyncio.sleep(12)
+        again = await status(made)
+        assert (again["active"], again["ready"], again["failed"]) == (1, 1, 1)
+        assert again["startTime"] == lost["startTime"]
+        await asyncio.sleep(60)
+        done = await status(made)
+        assert (done["succeeded"], done["failed"]) == (1, 1)
+
+    @virtual
+    async def test_an_attempt_after_a_reboot_ends_at_the_job_s_deadline(self) -> None:
+        made = spoke()
+        await start(made, activeDeadlineSeconds=100)
+        await asyncio.sleep(10)
+        await made.reboot(40)
+        await asyncio.sleep(90)
+        assert reasons(await status(made))[-1] == ("Failed", "DeadlineExceeded")
 
     @virtual
     async def test_progress_is_written_into_the_config_map_beside_it(self) -> None:

@@ -4,14 +4,17 @@
                                         +-> FailureTarget (terminating 1) -> Failed
                                             DeadlineExceeded | BackoffLimitExceeded
 
+    a pod lost: failed 1 -> active 1, ready 0 ... as long as the backoffLimit allows
+
 The deadline counts from startTime on the spoke, whatever the hub link does.  How long a Job
-takes and how it ends is a scenario's choice, per cluster.
+takes and how it ends is a scenario's choice, per cluster; a workload that fails does so for good.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime as dt
 import enum
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
@@ -62,13 +65,14 @@ class SpokeTimes:
     job_sync_s: float = 0.1  # until the Job controller looks at a new Job
     pod_start_s: float = 1.0
     pod_grace_s: float = 30.0  # a shell as PID 1 ignores SIGTERM
+    back_off_s: float = 10.0  # before the second pod; doubled before each further one
     collect_s: float = 0.05  # garbage collector: a foreground deletion without dependents
     namespace_s: float = 6.0  # an idle namespace takes 5-15 s to go
 
     @classmethod
     def instant(cls) -> SpokeTimes:
         """Nothing takes time but what a scenario says."""
-        return cls(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        return cls(*[0.0] * len(dataclasses.fields(cls)))
 
 
 def _condition(kind: str, reason: str, message: str, stamp: str) -> dict[str, str]:
@@ -150,12 +154,17 @@ class JobController:
         return any(where == namespace for where, _ in self._pods.values())
 
     def kill_pods(self) -> None:
-        """All pods die (node reboot, eviction): without retries their Jobs fail."""
+        """All pods die (node reboot, eviction): their Jobs make new ones or fail."""
         for uid, (namespace, name) in list(self._pods.items()):
             job = self._store.find(kinds.JOB, namespace, name)
             self.end(uid)
             if job is not None and job["metadata"]["uid"] == uid:
-                self._begin(job, self._fail(job, BACK_OFF, grace_s=0.0))
+                lost = int(job["status"].get("failed", 0)) + 1
+                again = lost <= job["spec"]["backoffLimit"]
+                life = (
+                    self._try_again(job, lost) if again else self._fail(job, BACK_OFF, grace_s=0.0)
+                )
+                self._begin(job, life)
 
     def close(self) -> None:
         """End everything."""
@@ -173,18 +182,35 @@ class JobController:
             del self._tasks[uid]
 
     async def _live(self, job: Object) -> None:
-        meta, spec = job["metadata"], job["spec"]
         await self._clock.sleep(self._times.job_sync_s)
-        if spec.get("suspend"):
-            return
-        start = {"startTime": self._clock.stamp(), "uncountedTerminatedPods": {}, "terminating": 0}
-        self._pods[meta["uid"]] = (meta["namespace"], meta["name"])
-        self._store.put_status(kinds.JOB, job, {**start, "active": 1, "ready": 0})
-        deadline = spec.get("activeDeadlineSeconds")
-        limit = None if deadline is None else self._clock.real(float(deadline))
+        if not job["spec"].get("suspend"):
+            start = {"startTime": self._clock.stamp(), "uncountedTerminatedPods": {}}
+            deadline = job["spec"].get("activeDeadlineSeconds")
+            limit = None if deadline is None else self._clock.real(float(deadline))
+            await self._attempt(job, {**start, "terminating": 0}, limit)
+
+    async def _try_again(self, job: Object, lost: int) -> None:
+        """Make another pod after `lost` of them, as long as the Job's time is not over."""
+        start = {**self._start(job), "failed": lost, "terminating": 0}
+        self._store.put_status(kinds.JOB, job, {**start, "ready": 0})
+        deadline = job["spec"].get("activeDeadlineSeconds")
+        limit = None
+        if deadline is not None:
+            gone = self._clock.now() - dt.datetime.fromisoformat(start["startTime"])
+            limit = max(self._clock.real(float(deadline)) - gone.total_seconds(), 0.0)
+        await self._attempt(job, start, limit, pause_s=self._times.back_off_s * 2 ** (lost - 1))
+
+    async def _attempt(
+        self, job: Object, start: Mapping[str, Any], limit: float | None, *, pause_s: float = 0.0
+    ) -> None:
+        """One pod, from its creation to its end or the Job's deadline."""
         plan = self.scenario(self._cluster, job)
         try:
             async with asyncio.timeout(limit):
+                await self._clock.sleep(pause_s)
+                meta = job["metadata"]
+                self._pods[meta["uid"]] = (meta["namespace"], meta["name"])
+                self._store.put_status(kinds.JOB, job, {**start, "active": 1, "ready": 0})
                 await self._pod(job, start, plan)
         except TimeoutError:
             await self._fail(job, DEADLINE, grace_s=self._times.pod_grace_s)
@@ -232,14 +258,16 @@ class JobController:
         await self._clock.sleep(grace_s)
         self._pods.pop(job["metadata"]["uid"], None)
         failed = _condition("Failed", *why, self._clock.stamp())
-        end = {"failed": 1, "terminating": 0, "conditions": [target, failed]}
+        count = int(status.get("failed", 0)) + 1
+        end = {"failed": count, "terminating": 0, "conditions": [target, failed]}
         self._store.put_status(kinds.JOB, job, {**status, **end})
 
     def _start(self, job: Object) -> dict[str, Any]:
         meta = job["metadata"]
         current = self._store.find(kinds.JOB, meta["namespace"], meta["name"]) or {}
         status = current.get("status") or {}
-        return {"startTime": status.get("startTime"), "uncountedTerminatedPods": {}}
+        failed = {"failed": status["failed"]} if "failed" in status else {}
+        return {"startTime": status.get("startTime"), "uncountedTerminatedPods": {}, **failed}
 
 
 def _fractions(steps: int) -> Iterator[float]:

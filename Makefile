@@ -6,6 +6,7 @@
 #   make hub         leaves a hub running and says how to use it (make hub-stop ends it)
 #   make e2e         the long tests and those with the real agents
 #   make bench       measures the hub with 50, 200 and 1,000 simulated clusters
+#   make test-tools  installs podman, skopeo and containerd for the tests (root on Debian)
 #   make crds        writes deploy/crds from the API structs
 #   make docs        writes the pages of docs/ that are made from the code
 #   make clean       removes what make wrote into this directory
@@ -19,17 +20,19 @@ RUN := .venv/bin/python
 HUB := run/hub
 # More arguments for pytest: make test PYTEST="-k queue -x"
 PYTEST :=
+# Much of the time tests wait for real programs; a file's tests stay together, as its fixtures do.
+WORKERS := 2
 
 # Targets that fail when a generated file is out of date; a new one goes here and below.
 GENERATED_CHECKS := check-crds check-docs
 
-.PHONY: demo test check hub hub-stop e2e bench bench-short crds docs $(GENERATED_CHECKS) clean env controlplane agents
+.PHONY: demo test check hub hub-stop e2e bench bench-short crds docs $(GENERATED_CHECKS) clean env controlplane agents test-tools
 
 demo: controlplane
 	.venv/bin/talm demo
 
 test: controlplane
-	@$(RUN) -m pytest -m "not long and not e2e" $(PYTEST); \
+	@$(RUN) -m pytest -n $(WORKERS) --dist loadfile -m "not long and not e2e" $(PYTEST); \
 	echo "make test: passed in $$SECONDS s"
 
 check: env $(GENERATED_CHECKS)
@@ -82,3 +85,6 @@ controlplane: env
 
 agents: env
 	@$(RUN) -m controlplane.build view-action-agent action-gc
+
+test-tools:
+	@scripts/test-tools.sh

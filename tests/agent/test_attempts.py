@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from typing import Any
 
@@ -126,8 +127,30 @@ async def test_who_cannot_list_pods_tells_from_the_note(monkeypatch: pytest.Monk
     assert progress.record.earlier == ("attempt 1: StoreFailed",)
 
 
-async def test_a_run_that_ends_first_does_not_wait_for_the_answer() -> None:
-    progress = Progress("run-1")
-    async with told("", progress, Deadline(None), None):
+async def test_a_run_that_ends_at_once_still_says_which_attempt_it_was() -> None:
+    progress = Progress("run-2")
+    async with told("", progress, Deadline(None), LastRun("run-1", ended="StoreFailed")):
         pass
-    assert progress.record.attempt == 1
+    assert progress.record.attempt == 2
+
+
+async def test_a_run_that_is_ended_does_not_wait_for_the_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = asyncio.Event()
+
+    async def hangs() -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    async def run() -> None:
+        async with told("ns", Progress("run-1"), Deadline(None), None):
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(attempts, "connect", hangs)
+    monkeypatch.setattr(attempts, "_PATIENCE_S", 3600.0)
+    running = asyncio.create_task(run())
+    await asked.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running

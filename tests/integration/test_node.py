@@ -164,7 +164,8 @@ async def may_patch_progress(api: Client, namespace: str) -> None:
                         "resources": ["configmaps"],
                         "resourceNames": [PROGRESS_CONFIG_MAP],
                         "verbs": ["patch"],
-                    }
+                    },
+                    {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
                 ],
             },
         ),
@@ -248,6 +249,26 @@ async def test_an_image_that_the_registry_lacks_fails_the_job_with_its_name(
     assert end["message"].startswith(f"ImageNotFound: manifest sha256:{'0' * 64}")
     found = await api.get(kinds.CONFIG_MAP, PROGRESS_CONFIG_MAP, namespace)
     assert json.loads(found["data"][RECORD_KEY])["errorClass"] == "ImageNotFound"
+
+
+async def test_a_second_attempt_says_how_the_first_one_ended(
+    api: Client, node: SimulatedNode, namespace: str, registry: Registry
+) -> None:
+    absent = f"{registry.address}/openshift-release/release@sha256:{'0' * 64}"
+    await may_patch_progress(api, namespace)
+    await write_spec(api, namespace, absent)
+    body = workload(namespace, backoffLimit=1)
+    env = body["spec"]["template"]["spec"]["containers"][0]["env"]
+    pod_uid = {"fieldRef": {"fieldPath": "metadata.uid"}}
+    env[:] = [e for e in env if e["name"] != "TALM_RUN"]
+    env.append({"name": "TALM_RUN", "valueFrom": pod_uid})
+    await api.create(kinds.JOB, body)
+    assert await end_of_job(api, namespace) == {"Failed": "BackoffLimitExceeded"}
+    found = await api.get(kinds.CONFIG_MAP, PROGRESS_CONFIG_MAP, namespace)
+    record = json.loads(found["data"][RECORD_KEY])
+    assert record["attempt"] == 2
+    (earlier,) = record["earlier"]
+    assert earlier.startswith(f"attempt 1: ImageNotFound: manifest sha256:{'0' * 64}")
 
 
 async def test_an_account_without_the_right_only_loses_the_record(

@@ -30,6 +30,7 @@ log = structlog.get_logger()
 REBOOTED: Final = "node rebooted"
 _CLASSES: Final = {code: kind for kind, code in EXIT_CODES.items()}
 _MAX_TEXT: Final = 200
+_PATIENCE_S: Final = 3.0
 # After a reboot the API server of a single node may come up after us.
 _PAUSES_S: Final = (0.0, 5.0, 15.0, 30.0, 60.0)
 
@@ -139,14 +140,19 @@ def _end_of(pod: Pod, rebooted: bool) -> str:
 async def told(
     namespace: str, progress: Progress, deadline: Deadline, last: LastRun | None
 ) -> AsyncIterator[None]:
-    """Find out and tell while the block runs, which waits for nothing of it.
+    """Find out and tell while the block runs; a block that ends at once waits 3 s for it.
 
     `namespace` "": there is nobody to ask for pods.
     """
     telling = asyncio.create_task(_tell(namespace, progress, deadline, last))
+    patience_s = _PATIENCE_S
     try:
         yield
+    except asyncio.CancelledError:
+        patience_s = 0.0
+        raise
     finally:
+        await asyncio.wait([telling], timeout=patience_s)
         telling.cancel()
         await asyncio.gather(telling, return_exceptions=True)
 

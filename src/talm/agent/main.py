@@ -35,6 +35,7 @@ from talm.agent.settings import Settings
 from talm.agent.spec import Spec
 from talm.agent.stores.base import ImageStore
 from talm.agent.stores.opening import open_store
+from talm.agent.transfer.bandwidth import Bucket
 from talm.agent.transfer.download import Downloads
 from talm.agent.transfer.node import read_node
 from talm.agent.transfer.registry import Registry, open_session
@@ -114,7 +115,8 @@ async def _bring(
             on_retry=progress.retrying,
             persistent=settings.job_deadline_s is not None,
         )
-        downloads = Downloads(registry, spool, progress, streams=settings.streams)
+        bucket = Bucket(settings.bytes_per_s)
+        downloads = Downloads(registry, spool, progress, streams=settings.streams, bucket=bucket)
         progress.enter(RunPhase.RESOLVING)
         files = LayerFiles(store, (spool,), downloads)
         resolved = await Resolver(registry, files, settings.architecture).resolve(spec)

@@ -33,6 +33,7 @@ class Settings:
     `progress_config_map` is NAMESPACE/NAME or "".  `run` names this run in the record.
     `retry_for_s`: a request is given up when it has brought no byte for so long.
     `stall_s`: a transfer without a byte for so long is cut and resumed.
+    `bandwidth_mbit_s` caps all streams together (None: no cap).
     `job_deadline_s` counts from the Job's start (None: there is no Job); 60 s before, pulling stops.
     `host_root` is where the node's own root is (a pod mounts it or parts of it); the kubelet's file
     is looked for below it unless `kubelet_config` says where.
@@ -54,6 +55,7 @@ class Settings:
     run: str = ""
     retry_for_s: float = 600.0
     stall_s: float = 30.0
+    bandwidth_mbit_s: float | None = None
     job_deadline_s: float | None = None
     host_root: Path = Path("/")
     kubelet_config: Path | None = None
@@ -72,6 +74,11 @@ class Settings:
             space_required=self.space_required,
         )
         return read_spec(self.config, flags)
+
+    @property
+    def bytes_per_s(self) -> float | None:
+        """The cap on all streams together; None: no cap."""
+        return self.bandwidth_mbit_s and self.bandwidth_mbit_s * 1e6 / 8
 
     def spool_directory(self) -> Path:
         """Where partial blobs wait: on the node `/var/lib/talm/spool`.

@@ -118,6 +118,14 @@ _HOW: Final[tuple[_Decorator, ...]] = (
         help="Blobs in flight at once.",
     ),
     click.option(
+        "--bandwidth",
+        "bandwidth_mbit_s",
+        type=click.FloatRange(0, min_open=True),
+        envvar="TALM_BANDWIDTH",
+        metavar="MBIT/S",
+        help="Cap on all streams together, in Mbit/s; none unless given.",
+    ),
+    click.option(
         "--auth-file",
         type=click.Path(path_type=Path),
         envvar=["TALM_AUTH_FILE", "REGISTRY_AUTH_FILE"],

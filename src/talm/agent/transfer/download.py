@@ -3,27 +3,35 @@
 partial file ──► ask from its end ──► 206: append   ┐
                                       200: start over├──► whole? ──► digest right: keep
                                       lost: pause    ┘               wrong: drop, once more
+
+A big one that has the link to itself comes in several ranges at once (ranges.py).
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Final, Protocol
 
 from talm.agent.content.manifests import Blob, Image
 from talm.agent.content.references import Reference
-from talm.agent.failures import failure
-from talm.agent.transfer.registry import Corrupt, Registry
+from talm.agent.failures import failure, text_of
+from talm.agent.transfer.bandwidth import Bucket
+from talm.agent.transfer.endpoints import Endpoint
+from talm.agent.transfer.ranges import Ranges
+from talm.agent.transfer.registry import BlobStream, Corrupt, Registry
 from talm.agent.transfer.retry import Passing, Patience, insist
 from talm.agent.transfer.spool import Spool, file_digest, storage_errors
 from talm.api.progress import FailureClass
 from talm.errors import AgentError
 
 _MAX_CORRUPT: Final = 2  # once may be a broken cache on the way; twice is what is served
+_UNLIMITED: Final = Bucket(None)
 
 
 class Counter(Protocol):
@@ -33,13 +41,43 @@ class Counter(Protocol):
     def dropped(self, count: int) -> None: ...
 
 
-class Downloads:
-    """All blobs of one run: single flight per digest, `streams` at a time."""
+class _NoRanges(Exception):
+    """The registry serves whole blobs only."""
 
-    def __init__(self, registry: Registry, spool: Spool, counter: Counter, *, streams: int) -> None:
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Part:
+    """Where bytes go: behind the first `held` of a file that lacks `missing`."""
+
+    file: Path
+    held: int
+    missing: int
+
+
+class Downloads:
+    """All blobs of one run: single flight per digest, `streams` at a time in the order asked for.
+
+    Whoever asks image by image has them complete early: turns are given first come, first served.
+    A blob that lacks more than two ranges of `range_bytes` is fetched by ranges, on all streams
+    that are free: large enough that a round trip in between costs little, small enough for all.
+    """
+
+    range_bytes = 16 << 20
+
+    def __init__(
+        self,
+        registry: Registry,
+        spool: Spool,
+        counter: Counter,
+        *,
+        streams: int,
+        bucket: Bucket = _UNLIMITED,
+    ) -> None:
         self._registry = registry
         self._spool = spool
         self._counter = counter
+        self._count = streams
+        self._bucket = bucket
         self._streams = asyncio.Semaphore(streams)
         self._flights: dict[str, asyncio.Task[AgentError | None]] = {}
 
@@ -69,16 +107,17 @@ class Downloads:
             async with self._streams:
                 await self._fetch(reference, blob)
         except AgentError as exc:
-            return exc
+            if str(reference) in str(exc):
+                return exc
+            return AgentError(exc.kind, f"{reference}: {text_of(exc)}", exc.exit_code)
         return None
 
     async def _fetch(self, reference: Reference, blob: Blob) -> None:
         if self._spool.whole(blob.digest).exists():
             return
         for attempt in range(1, _MAX_CORRUPT + 1):
-            patience = self._registry.patience()
             try:
-                await insist(patience, functools.partial(self._continue, reference, blob, patience))
+                await self._attempt(reference, blob)
             except Corrupt as exc:
                 self._counter.dropped(self._spool.held(blob.digest))
                 self._spool.drop(blob.digest)
@@ -89,50 +128,132 @@ class Downloads:
             else:
                 return
 
+    async def _attempt(self, reference: Reference, blob: Blob) -> None:
+        """Bring the blob, a big one in ranges.  Raises Corrupt, AgentError."""
+        missing = blob.size - self._spool.held(blob.digest)
+        in_ranges = self._count > 1 and missing > 2 * self.range_bytes
+        if in_ranges or self._spool.pieces(blob.digest):
+            try:
+                await self._in_ranges(reference, blob)
+            except _NoRanges:
+                self._counter.dropped(
+                    self._spool.held(blob.digest) - self._spool.prefix(blob.digest)
+                )
+                self._spool.drop_pieces(blob.digest)
+        patience = self._registry.patience()
+        await insist(patience, functools.partial(self._continue, reference, blob, patience))
+
+    async def _in_ranges(self, reference: Reference, blob: Blob) -> None:
+        """Fill the gaps, with the help of streams that nobody waits for.
+
+        Each range is a turn like a blob's own: while other blobs wait, this one has one stream.
+        """
+        ranges = Ranges(self._spool, blob, self.range_bytes)
+        busy: set[asyncio.Task[None] | None] = set()
+
+        async def help_out() -> None:
+            while ranges.open:
+                async with self._streams:
+                    busy.add(asyncio.current_task())
+                    if ranges.open:
+                        await self._bring_range(reference, blob, ranges)
+                    busy.discard(asyncio.current_task())
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                helpers = [group.create_task(help_out()) for _ in range(self._count - 1)]
+                while ranges.open:
+                    await self._bring_range(reference, blob, ranges)
+                for helper in helpers:
+                    if helper not in busy:  # it waits for a turn that it no longer needs
+                        helper.cancel()
+        except ExceptionGroup as exc:
+            raise exc.exceptions[0] from None
+
+    async def _bring_range(self, reference: Reference, blob: Blob, ranges: Ranges) -> None:
+        patience = self._registry.patience()
+        with ranges.take() as (start, end, file):
+
+            async def go_on() -> None:
+                held = file.stat().st_size if file.exists() else 0
+                at = held if file == self._spool.partial(blob.digest) else start + held
+                async with self._registry.blob(reference, blob.digest, at, end) as stream:
+                    if not stream.ranged:
+                        raise _NoRanges
+                    await self._receive(stream, blob, _Part(file, held, end - at), patience)
+
+            await insist(patience, go_on)
+
     async def _continue(self, reference: Reference, blob: Blob, patience: Patience) -> None:
         """Ask for what is missing of the partial file, and keep it if that makes it whole.
 
         Raises Passing when something is still missing, Corrupt when it is not the blob.
         """
         hasher = None
-        if self._spool.held(blob.digest) < blob.size or not blob.size:
-            hasher = await self._append(reference, blob, patience)
-        partial = self._spool.partial(blob.digest)
-        with storage_errors(partial):
-            if hasher is None:
-                found = await file_digest(partial, blob.digest.partition(":")[0])
-            else:
-                found = f"{hasher.name}:{hasher.hexdigest()}"
-            if found != blob.digest:
-                raise Corrupt(f"{blob.digest} arrives as {found}")
+        source: Endpoint | None = None
+        held = self._spool.prefix(blob.digest)
+        if held < blob.size or not blob.size:
+            async with self._registry.blob(reference, blob.digest, held) as stream:
+                source = stream.endpoint
+                if stream.start < held:
+                    self._counter.dropped(held)
+                partial = self._spool.partial(blob.digest)
+                part = _Part(partial, stream.start, blob.size - stream.start)
+                hasher = await self._receive(stream, blob, part, patience)
+        found = await self._digest(blob, hasher)
+        if found != blob.digest:
+            if source:
+                self._registry.distrust(source)
+            raise Corrupt(f"{blob.digest} arrives as {found}")
+        with storage_errors(self._spool.directory):
             self._spool.keep(blob.digest)
 
-    async def _append(
-        self, reference: Reference, blob: Blob, patience: Patience
-    ) -> hashlib._Hash | None:
-        """Stream into the partial file.  Returns the hash when the whole blob came in one piece."""
+    async def _digest(self, blob: Blob, hasher: hashlib._Hash | None) -> str:
+        """Return the digest of what arrived; read from disk unless it came in one piece."""
+        if hasher is not None:
+            return f"{hasher.name}:{hasher.hexdigest()}"
         partial = self._spool.partial(blob.digest)
-        held = self._spool.held(blob.digest)
-        async with self._registry.blob(reference, blob.digest, held) as stream:
-            if stream.start < held:
-                self._counter.dropped(held)
-            with storage_errors(partial), partial.open("ab") as file:
-                file.truncate(stream.start)
-                size = stream.start
-                hasher = None if size else hashlib.new(blob.digest.partition(":")[0])
-                try:
-                    async for chunk in stream.chunks(blob.digest):
-                        size += len(chunk)
-                        if size > blob.size:
-                            raise Corrupt(f"{blob.digest} is longer than its {blob.size} bytes")
-                        file.write(chunk)
-                        self._counter.gained(len(chunk))
-                        patience.gained()
-                        if hasher:
-                            hasher.update(chunk)
-                finally:
-                    file.flush()
-                    os.fsync(file.fileno())
-        if size < blob.size:
-            raise Passing(f"{blob.digest}: the connection ended at {size} of {blob.size} bytes")
+        with storage_errors(partial):
+            return await file_digest(partial, blob.digest.partition(":")[0])
+
+    async def _receive(
+        self, stream: BlobStream, blob: Blob, part: _Part, patience: Patience
+    ) -> hashlib._Hash | None:
+        """Stream into a file.  Returns the hash when the whole blob came in one piece.
+
+        Raises Passing when the connection ends early, Corrupt when more comes than there is.
+        """
+        hasher = None if stream.start else hashlib.new(blob.digest.partition(":")[0])
+        left = part.missing
+        with storage_errors(part.file), part.file.open("ab") as file:
+            file.truncate(part.held)
+            try:
+                async for chunk in self._chunks(stream, blob, patience):
+                    left -= len(chunk)
+                    if left < 0:
+                        break
+                    file.write(chunk)
+                    self._counter.gained(len(chunk))
+                    if hasher:
+                        hasher.update(chunk)
+            except BaseException:
+                file.flush()  # a run that is being ended has no time for more than this
+                os.fsync(file.fileno())
+                raise
+            file.flush()
+            await asyncio.to_thread(os.fsync, file.fileno())
+        if left < 0:
+            self._registry.distrust(stream.endpoint)
+            raise Corrupt(f"{blob.digest} is longer than its {blob.size} bytes")
+        if left:
+            raise Passing(f"{blob.digest}: the connection ended {left} bytes early")
         return hasher
+
+    async def _chunks(
+        self, stream: BlobStream, blob: Blob, patience: Patience
+    ) -> AsyncIterator[bytes]:
+        """Yield what arrives, at the pace that all streams are allowed together."""
+        async for chunk in stream.chunks(blob.digest):
+            patience.gained()
+            yield chunk
+            await self._bucket.take(len(chunk))

@@ -60,9 +60,10 @@ class Document:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BlobStream:
-    """A blob's bytes from `start` on; `start` is 0 when the registry did not heed the range."""
+    """A blob's bytes from `start` on; not `ranged`: up to another end than was asked for."""
 
     start: int
+    ranged: bool
     response: aiohttp.ClientResponse
     endpoint: Endpoint
 
@@ -203,7 +204,9 @@ class Registry:
                 if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                     raise Corrupt(f"{what}: it ends before byte {offset}")
                 check_answer(response, what, self._node.keyring.hint)
-                yield BlobStream(_start_of(response, offset, what), response, endpoint)
+                start, final = _span_of(response, offset, what)
+                ranged = final is not None and (end is None or final == end - 1)
+                yield BlobStream(start, ranged, response, endpoint)
 
     @contextlib.asynccontextmanager
     async def _get(
@@ -261,12 +264,12 @@ def _verdict(failures: Sequence[Exception]) -> Exception:
     return AgentError(worst.kind, "; ".join(text_of(error) for error in refused), worst.exit_code)
 
 
-def _start_of(response: aiohttp.ClientResponse, offset: int, what: str) -> int:
-    """Return where the body starts; a 200 to a range request is the whole blob."""
+def _span_of(response: aiohttp.ClientResponse, offset: int, what: str) -> tuple[int, int | None]:
+    """Return first and last byte of the body; a 200 to a range request is the whole blob (None)."""
     if response.status != HTTPStatus.PARTIAL_CONTENT:
-        return 0
+        return 0, None
     match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if match is None or int(match[1]) != offset:
         said = response.headers.get("Content-Range")
         raise Passing(f"{what}: asked from byte {offset}, the registry serves {said!r}")
-    return offset
+    return offset, int(match[2])

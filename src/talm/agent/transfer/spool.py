@@ -1,7 +1,8 @@
 """Blobs on their way: partial files that survive a killed run, whole ones that await their store.
 
-A file called `….partial` may hold anything; one without the suffix has been verified against its
-digest.  The directory belongs to one run at a time (a lock that ends with the process).
+A file called `….partial` may hold anything, and so may its pieces `….partial-OFFSET`, which go on
+beyond its end; one without the suffix has been verified against its digest.  The directory belongs
+to one run at a time (a lock that ends with the process).
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -60,10 +62,45 @@ class Spool:
 
     def held(self, digest: str) -> int:
         """How many bytes of the blob are here, whole or in part."""
-        for file in (self.whole(digest), self.partial(digest)):
-            with contextlib.suppress(FileNotFoundError):
-                return file.stat().st_size
-        return 0
+        if whole := _size(self.whole(digest)):
+            return whole
+        end = total = self.prefix(digest)
+        for start, file in self.pieces(digest):
+            beyond = start + _size(file)
+            total += max(0, beyond - max(start, end))
+            end = max(end, beyond)
+        return total
+
+    def prefix(self, digest: str) -> int:
+        """How many bytes the partial file has, from the blob's first on."""
+        return _size(self.partial(digest))
+
+    def piece(self, digest: str, start: int) -> Path:
+        """Where a part of the blob grows that begins at `start`, beyond the partial file."""
+        partial = self.partial(digest)
+        return partial.with_name(f"{partial.name}-{start}")
+
+    def pieces(self, digest: str) -> list[tuple[int, Path]]:
+        """Return the pieces that are here, by where they begin."""
+        name = f"{self.partial(digest).name}-"
+        files = [(f.name.removeprefix(name), f) for f in self.directory.glob(f"{name}*")]
+        return sorted((int(start), file) for start, file in files if start.isdecimal())
+
+    def join(self, digest: str, growing: Collection[int]) -> None:
+        """Append to the partial file every piece that it has reached and that is not `growing`.
+
+        A process that was killed in between has appended a part: the rest follows.
+        """
+        partial = self.partial(digest)
+        for start, file in self.pieces(digest):
+            with storage_errors(file):
+                held = _size(partial)
+                if start > held or start in growing:
+                    return
+                with file.open("rb") as source, partial.open("ab") as target:
+                    source.seek(held - start)
+                    shutil.copyfileobj(source, target, _CHUNK)
+                file.unlink()
 
     def keep(self, digest: str) -> None:
         """Declare the partial file whole; the caller has verified it."""
@@ -73,6 +110,12 @@ class Spool:
         """Remove what is here of the blob."""
         self.whole(digest).unlink(missing_ok=True)
         self.partial(digest).unlink(missing_ok=True)
+        self.drop_pieces(digest)
+
+    def drop_pieces(self, digest: str) -> None:
+        """Remove what is here beyond the partial file."""
+        for _, file in self.pieces(digest):
+            file.unlink(missing_ok=True)
 
     @contextlib.asynccontextmanager
     async def locked(self, patience_s: float) -> AsyncIterator[None]:
@@ -95,6 +138,13 @@ class Spool:
             yield
         finally:
             os.close(lock)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Final
 
 from talm.agent.content.manifests import Blob, Image
+from talm.agent.failures import failure
 from talm.agent.stores.names import names_of
 from talm.agent.stores.oci_archive import write_archive
 from talm.agent.stores.tools import Feed, run
 from talm.agent.transfer.spool import Spool, file_digest, storage_errors
+from talm.api.progress import FailureClass
 
 DEFAULT_SOCKET: Final = Path("/run/containerd/containerd.sock")
 
@@ -49,6 +51,8 @@ class Containerd:
 
     async def prepare(self) -> None:
         """Ask for version and place.  Raises AgentError (StoreFailed) when nobody answers."""
+        if not await asyncio.to_thread(self.socket.is_socket):  # ctr would wait 10 s for it
+            raise failure(FailureClass.STORE_FAILED, f"{self.socket}: no containerd listens there")
         self._pins = _server_version(await self._ctr("version")) >= _FIRST_WITH_PINS
         plugins = await self._ctr("plugins", "ls", "-d", f"type=={_CONTENT}")
         found = re.search(r"^\s+root\s+(/.+?)\s*$", plugins, re.MULTILINE)

@@ -1,0 +1,122 @@
+"""Against the real containerd and ctr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from talm.agent.content.manifests import Image, parts_of
+from talm.agent.stores.containerd import Containerd
+from talm.agent.stores.names import names_of
+from talm.agent.stores.tools import run
+from talm.errors import AgentError
+from talm.sim.images import SyntheticImage, build_image
+
+from .samples import docker_listed, docker_schema_2, listed, resolved, runnable, spooled
+
+BASE = {"base": b"shared by many"}
+BUILT = build_image("a", [BASE, {"file": b"content"}])
+
+
+def docker_image(built: SyntheticImage, name: str) -> Image:
+    return resolved(docker_schema_2(built), name)
+
+
+async def ctr(store: Containerd, *arguments: str) -> str:
+    return await run("ctr", "-a", str(store.socket), "-n", "k8s.io", *arguments)
+
+
+@pytest.mark.parametrize("make", [resolved, docker_image, listed, docker_listed])
+async def test_an_image_keeps_its_digest_and_is_listed_by_name(
+    containerd: Containerd, tmp_path: Path, make: Callable[[SyntheticImage, str], Image]
+) -> None:
+    image = make(BUILT, "registry.example/a:1")
+    assert await containerd.missing(image) == image.blobs
+    assert not await containerd.has(image)
+    await containerd.put(image, spooled(tmp_path / "spool", BUILT))
+    assert await containerd.missing(image) == ()
+    assert await containerd.has(image)
+    listing = (await ctr(containerd, "images", "ls", "-q")).split()
+    assert set(names_of(image)) <= set(listing)
+    for blob in image.blobs:
+        stored = await containerd.blob(blob)
+        assert stored is not None
+        assert stored.read_bytes() == BUILT.blobs[blob.digest]
+
+
+async def test_a_container_starts_without_a_registry(
+    containerd: Containerd, tmp_path: Path
+) -> None:
+    built = runnable()
+    image = listed(built, "registry.example/hello@")
+    await containerd.put(image, spooled(tmp_path / "spool", built))
+    (name,) = names_of(image)
+    said = await ctr(containerd, "run", "--rm", "--snapshotter=native", name, tmp_path.name)
+    assert said == "hello\n"
+
+
+async def test_layers_that_are_there_are_not_moved_again(
+    containerd: Containerd, tmp_path: Path
+) -> None:
+    await containerd.put(resolved(BUILT), spooled(tmp_path / "spool", BUILT))
+    newer = build_image("a", [BASE, {"file": b"newer"}])
+    image = resolved(newer, "registry.example/b@")
+    shared = parts_of(image).layers[0]
+    assert shared not in await containerd.missing(image)
+    spool = spooled(tmp_path / "second", newer, but=frozenset([shared.digest]))
+    await containerd.put(image, spool)
+    assert await containerd.has(image)
+
+
+async def test_a_second_name_needs_nothing_from_the_spool(
+    containerd: Containerd, tmp_path: Path
+) -> None:
+    await containerd.put(resolved(BUILT), spooled(tmp_path / "spool", BUILT))
+    other = listed(BUILT, "registry.example/other@")
+    assert await containerd.missing(other) == ()
+    assert not await containerd.has(other)
+    await containerd.put(other, spooled(tmp_path / "empty", BUILT, but=frozenset(BUILT.blobs)))
+    assert await containerd.has(other)
+
+
+async def test_an_image_that_was_removed_is_missed(containerd: Containerd, tmp_path: Path) -> None:
+    image = resolved(BUILT, "registry.example/a@")
+    await containerd.put(image, spooled(tmp_path / "spool", BUILT))
+    await ctr(containerd, "images", "rm", "--sync", *names_of(image))
+    assert not await containerd.has(image)
+
+
+async def test_a_blob_that_is_nowhere_is_a_failure_of_the_store(
+    containerd: Containerd, tmp_path: Path
+) -> None:
+    spool = spooled(tmp_path / "spool", BUILT, but=frozenset(BUILT.blobs))
+    with pytest.raises(AgentError) as caught:
+        await containerd.put(resolved(BUILT), spool)
+    assert caught.value.kind == "StoreFailed"
+
+
+async def test_a_socket_that_nobody_serves_is_a_failure_of_the_store(
+    containerd: Containerd, tmp_path: Path
+) -> None:
+    with pytest.raises(AgentError, match="no containerd listens there") as caught:
+        await Containerd(tmp_path / "none.sock").prepare()
+    assert caught.value.kind == "StoreFailed"
+
+
+async def test_only_our_pins_are_taken_back(containerd: Containerd, tmp_path: Path) -> None:
+    ours, kept = resolved(BUILT, "registry.example/a@"), listed(BUILT, "registry.example/b@")
+    theirs = resolved(BUILT, "registry.example/c@")
+    for image in (ours, kept, theirs):
+        await containerd.put(image, spooled(tmp_path / "spool", BUILT))
+    if not await containerd.pin(ours):
+        assert await containerd.unpin() == 0
+        return
+    await containerd.pin(kept)
+    (name,) = names_of(theirs)
+    await ctr(containerd, "images", "label", name, "io.cri-containerd.pinned=pinned")
+    assert await containerd.unpin(keep=[kept]) == 1
+    pinned = 'labels."io.cri-containerd.pinned"==pinned'
+    left = (await ctr(containerd, "images", "ls", "-q", pinned)).split()
+    assert set(left) == {*names_of(kept), name}

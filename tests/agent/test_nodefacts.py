@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from talm.agent.nodefacts import CONFIG_FILES, kubelet_rules, measure, parse_limit, rules_of
+from talm.agent.nodefacts import CONFIG_FILES, Room, kubelet_rules, measure, parse_limit, rules_of
+from talm.agent.settings import Settings
 from talm.agent.space import NO_KUBELET, Limit, Role, Rules
 
 KIND = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
@@ -109,3 +110,13 @@ def test_a_threshold_that_is_none_is_the_default(percent: object) -> None:
 )
 def test_limits_are_shares_or_quantities(text: object, limit: Limit) -> None:
     assert parse_limit(text) == limit
+
+
+def test_the_kubelets_own_file_system_is_looked_at_where_it_is_mounted(tmp_path: Path) -> None:
+    settings = Settings(host_root=tmp_path, store=f"oci-layout:{tmp_path}/images")
+    limits = f"{KIND}evictionHard: {{nodefs.available: '100%'}}\nimageGCHighThresholdPercent: 100"
+    write(tmp_path, CONFIG_FILES[0], limits)
+    assert Room(settings, tmp_path).warnings() == ()
+    (tmp_path / "var/lib/kubelet").mkdir(parents=True)
+    (said,) = Room(settings, tmp_path).warnings()
+    assert "image store and spool and kubelet" in said

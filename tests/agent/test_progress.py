@@ -133,6 +133,18 @@ async def test_a_failed_image_is_named_and_what_was_not_begun_is_missing() -> No
     assert told.error_text == "stopped; 1 of 4 images and 0.0 of 0.0 MiB are here; missing: c"
 
 
+async def test_the_current_image_is_the_first_that_is_not_there() -> None:
+    progress = Progress("run-1")
+    progress.planned(images=3, total=100, held=0, names=["a", "b", "c"])
+    assert progress.record.current_image == "a"
+    progress.image_done("b")
+    assert progress.record.current_image == "a"
+    progress.image_failed(failure(FailureClass.UNAUTHORIZED, "401"), "a")
+    assert progress.record.current_image == "c"
+    progress.image_done("c")
+    assert progress.record.current_image == ""
+
+
 async def test_bytes_that_turn_out_not_to_count_are_a_restart() -> None:
     progress = Progress("run-1")
     progress.gained(50)

@@ -47,6 +47,11 @@ def test_names_of_failed_images_are_kept_longest() -> None:
     assert len(found.missing) < 200
 
 
+def test_a_text_that_alone_is_too_long_is_cut() -> None:
+    found = bounded(ProgressRecord(error_text="\x00" * 3000))
+    assert found.error_text == "\x00" * 199 + "…"
+
+
 class Clock:
     now = 0.0
 

@@ -50,7 +50,6 @@ class Bringing:
     async def _bring(
         self, group: asyncio.TaskGroup, image: Image, missing: Sequence[Blob]
     ) -> AgentError | None:
-        self._progress.working_on(str(image.reference))
         try:
             await self._downloads.bring(group, image, missing)
             await self._store.put(image, self._spool)

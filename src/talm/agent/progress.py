@@ -89,6 +89,7 @@ class Progress:
             self._change(restarts=self._record.restarts + 1)
         self._awaited = dict.fromkeys(names)
         self._change(images_total=images, bytes_total=total, bytes_done=held)
+        self._is_through("")
 
     def gained(self, count: int) -> None:
         """Count bytes that arrived."""
@@ -101,22 +102,18 @@ class Progress:
             left = max(0, self._record.bytes_done - count)
             self._change(bytes_done=left, restarts=self._record.restarts + 1)
 
-    def working_on(self, image: str) -> None:
-        """Name the image that is being brought."""
-        self._change(current_image=image)
-
     def pinned(self, pinned: bool) -> None:
         """Note whether one more image is safe from the runtime's garbage collection."""
         self._change(pinned=pinned and self._record.pinned is not False)
 
     def image_done(self, name: str = "") -> None:
         """Count an image that is in the store."""
-        self._awaited.pop(name, None)
+        self._is_through(name)
         self._change(images_done=self._record.images_done + 1)
 
     def image_failed(self, error: AgentError, name: str = "") -> None:
         """Count an image that cannot be had; `name` "" where only the error names it."""
-        self._awaited.pop(name, None)
+        self._is_through(name)
         text = text_of(error)[:_MAX_TEXT]
         failed = FailedImage(image=name, error_class=error.kind, error_text=text)
         self._change(
@@ -125,6 +122,11 @@ class Progress:
             error_class=error.kind,
             error_text=text,
         )
+
+    def _is_through(self, name: str) -> None:
+        """Take an image off the list; blobs come in its order, so its first one is at work."""
+        self._awaited.pop(name, None)
+        self._change(current_image=next(iter(self._awaited), ""))
 
     def retrying(self, text: str) -> None:
         """Note a passing trouble; it stays the last error until the run ends."""

@@ -90,21 +90,17 @@ async def pull(settings: Settings, progress: Progress, deadline: Deadline) -> No
     One image that fails for good does not stop the others; the text names them all.
     """
     spec = settings.spec()
-    store = open_store(settings.store)
-    await store.prepare()
     spool = Spool(settings.spool_directory())
     namespace = (settings.progress_target() or ("", ""))[0]
     async with spool.locked(_LOCK_PATIENCE_S):
         leftovers.expire(spool, dt.datetime.now(dt.UTC))
         with leftovers.noted(spool, progress.record.run) as last:
             async with attempts.told(namespace, progress, deadline, last):
-                await _bring(settings, spec, store, spool, progress)
+                await _bring(settings, spec, spool, progress)
         leftovers.empty(spool)
 
 
-async def _bring(
-    settings: Settings, spec: Spec, store: ImageStore, spool: Spool, progress: Progress
-) -> None:
+async def _bring(settings: Settings, spec: Spec, spool: Spool, progress: Progress) -> None:
     """Resolve, plan, check the space, bring, and ask the store."""
     node = read_node(settings.host_root, settings.auth_file, os.environ)
     async with open_session(settings.stall_s) as session:
@@ -116,6 +112,8 @@ async def _bring(
             persistent=settings.job_deadline_s is not None,
         )
         bucket = Bucket(settings.bytes_per_s)
+        store = open_store(settings.store, registry)
+        await store.prepare()
         downloads = Downloads(registry, spool, progress, streams=settings.streams, bucket=bucket)
         progress.enter(RunPhase.RESOLVING)
         files = LayerFiles(store, (spool,), downloads)

@@ -87,6 +87,11 @@ def test_pods_of_another_job_and_later_ones_do_not_count() -> None:
     assert history(*others, pod("a", 20), run="a") == History(1, (), 7.0)
 
 
+def test_a_clock_that_was_set_after_the_boot_does_not_use_up_the_deadline() -> None:
+    assert history(pod("a", -60 * 24 * 365), run="a") == History(1, (), 900.0)
+    assert history(pod("a", 60 * 24), run="a") == History(1, (), 0.0)
+
+
 def test_a_run_that_is_no_pod_learns_nothing_from_pods() -> None:
     assert history(pod("a", 20), run="by-hand") is None
     assert history(run="a") is None

@@ -30,6 +30,9 @@ log = structlog.get_logger()
 REBOOTED: Final = "node rebooted"
 _CLASSES: Final = {code: kind for kind, code in EXIT_CODES.items()}
 _MAX_TEXT: Final = 200
+# From the pod's start to the program's: its image comes over the same line.  More is a clock that
+# was set in between, as after the boot of a node whose own clock is wrong.
+_LONGEST_S: Final = 900.0
 _PATIENCE_S: Final = 3.0
 # After a reboot the API server of a single node may come up after us.
 _PAUSES_S: Final = (0.0, 5.0, 15.0, 30.0, 60.0)
@@ -117,7 +120,7 @@ def from_pods(
         texts.append(f"attempt {number}: {_end_of(pod, rebooted)}")
     before = (own.order[0] - mine[0].order[0]).total_seconds()
     waited = (began - own.status.start_time).total_seconds() if own.status.start_time else 0.0
-    return History(len(mine), tuple(texts), max(0.0, before) + max(0.0, waited))
+    return History(len(mine), tuple(texts), max(0.0, before) + min(max(0.0, waited), _LONGEST_S))
 
 
 def _end_of(pod: Pod, rebooted: bool) -> str:
@@ -160,13 +163,13 @@ async def told(
 async def _tell(
     namespace: str, progress: Progress, deadline: Deadline, last: LastRun | None
 ) -> None:
-    began, run, boot = dt.datetime.now(dt.UTC), progress.record.run, boot_id()
+    run, boot = progress.record.run, boot_id()
     boots = {**(last.boots if last else {}), run: boot}
     known = None
     for pause_s in _PAUSES_S if namespace else ():
         await asyncio.sleep(pause_s)
         try:
-            known = from_pods(await _pods(namespace), run, boots, began)
+            known = from_pods(await _pods(namespace), run, boots, deadline.began)
             break
         except (TalmError, OSError, msgspec.MsgspecError) as exc:
             log.warning("pods not listed", namespace=namespace, error=str(exc))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import signal
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -58,6 +59,7 @@ class Deadline:
 
     def __init__(self, seconds: float | None) -> None:
         self.seconds = seconds
+        self.began = dt.datetime.now(dt.UTC)
         self._start = time.monotonic()
         self._moved = asyncio.Event()
 

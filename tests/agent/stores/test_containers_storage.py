@@ -16,6 +16,7 @@ from talm.agent.stores.tools import run
 from talm.errors import AgentError
 from talm.sim.images import SyntheticImage, build_image
 
+from .conftest import skip_without_tools
 from .samples import docker_listed, docker_schema_2, listed, resolved, runnable, spooled
 
 BASE = {"base": b"shared by many"}
@@ -74,6 +75,25 @@ async def test_a_container_starts_without_a_registry(
     options = ("--rm", "--pull=never", "--network=none", *limits)
     name = names_of(image)[0]
     assert await run("podman", "--runtime=runc", "run", *options, name) == "hello\n"
+
+
+async def test_the_store_of_a_mounted_file_system_is_filled_by_its_own_skopeo(
+    storage: ContainersStorage, tmp_path: Path
+) -> None:
+    mounted = ContainersStorage(Path("/proc/self/root"))  # this one, under another name
+    await mounted.prepare()
+    image = resolved(BUILT, "registry.example/a@")
+    await mounted.put(image, spooled(tmp_path / "spool", BUILT))
+    assert await mounted.has(image)
+    assert await storage.has(image)
+    assert mounted.directory == Path("/proc/self/root") / storage.directory.relative_to("/")
+
+
+async def test_a_file_system_without_skopeo_is_a_failure_of_the_store(tmp_path: Path) -> None:
+    skip_without_tools()
+    with pytest.raises(AgentError, match="chroot ended with exit code 127") as caught:
+        await ContainersStorage(tmp_path).prepare()
+    assert caught.value.kind == "StoreFailed"
 
 
 async def test_layers_that_are_there_are_not_moved_again(

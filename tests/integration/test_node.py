@@ -25,6 +25,7 @@ from talm.sim import images
 from talm.sim.node.node import SimulatedNode
 from talm.sim.plane.controlplane import SPOKE_CONTROLLERS, ControlPlane
 from talm.sim.plane.registry import Registry
+from tests.agent.faultyregistry import Stalls, serve
 from tests.conftest import skip_without, skip_without_program
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
@@ -269,6 +270,30 @@ async def test_a_second_attempt_says_how_the_first_one_ended(
     assert record["attempt"] == 2
     (earlier,) = record["earlier"]
     assert earlier.startswith(f"attempt 1: ImageNotFound: manifest sha256:{'0' * 64}")
+
+
+async def test_a_run_that_meets_the_jobs_deadline_tells_what_is_missing_and_lets_the_job_time_out(
+    api: Client, node: SimulatedNode, namespace: str
+) -> None:
+    image = images.build_image("a/b", [{"file": bytes(100_000)}])
+    async with serve() as registry:
+        release = registry.add(image)
+        registry.fails("/blobs/", *[Stalls(10)] * 100)
+        await may_patch_progress(api, namespace)
+        metadata = {"name": "pre-cache-spec", "namespace": namespace}
+        await api.create(
+            kinds.CONFIG_MAP, {"metadata": metadata, "data": {"additionalImages": release}}
+        )
+        body = workload(namespace, activeDeadlineSeconds=20, backoffLimit=6)
+        env = body["spec"]["template"]["spec"]["containers"][0]["env"]
+        env.append({"name": "TALM_JOB_DEADLINE", "value": "20"})
+        await api.create(kinds.JOB, body)
+        assert await end_of_job(api, namespace) == {"Failed": "DeadlineExceeded"}
+    found = await api.get(kinds.CONFIG_MAP, PROGRESS_CONFIG_MAP, namespace)
+    record = json.loads(found["data"][RECORD_KEY])
+    assert (record["phase"], record["errorClass"]) == ("Failed", "PartlyCached")
+    assert record["missing"] == [release]
+    assert (await api.get(kinds.JOB, "pre-cache", namespace))["status"].get("failed", 0) <= 1
 
 
 async def test_an_account_without_the_right_only_loses_the_record(

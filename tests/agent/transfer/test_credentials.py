@@ -20,6 +20,8 @@ KEYRING = Keyring({"quay.io": "c2VjcmV0"}, ("credHelpers of auth.json",))
         'Bearer realm="http://token.example.com/",service="x"',
         'Bearer realm="http://quay.io/token"',
         'Bearer realm="https://[/"',
+        'Bearer realm="https://quay.io:70000/"',
+        'Bearer realm="https:///token"',
         'Bearer realm="file:///etc"',
         "Bearer",
         "Negotiate",

@@ -17,6 +17,7 @@ from talm.agent.transfer.mirrors import read_mirrors
 from talm.agent.transfer.node import Node, read_node
 from talm.agent.transfer.proxies import Proxies
 from talm.agent.transfer.registry import Document, Registry, open_session
+from talm.agent.transfer.retry import Passing
 from talm.errors import AgentError
 from talm.sim.images import SyntheticImage
 
@@ -135,6 +136,40 @@ async def test_a_mirror_for_tags_serves_the_blobs_behind_them_too(
     assert await read(node, spec, big) == release.blobs[big]
     with pytest.raises(AgentError, match="blocks"):
         await fetch(node, f"{registry.host}/{release.repository}@{release.digest}")
+
+
+async def test_blobs_are_asked_for_where_the_manifest_was(
+    registry: FaultyRegistry,
+    mirror: FaultyRegistry,
+    release: SyntheticImage,
+    big: str,
+    tmp_path: Path,
+) -> None:
+    spec = parse(registry.add(release))
+    async with open_session(20.0) as session:
+        node = conf(tmp_path, mirror.host, registry.host)
+        pulls = Registry(session, node, retry_for_s=20.0)
+        await pulls.manifest(spec, release.digest)
+        async with pulls.blob(spec, big, 0):
+            pass
+    assert len(mirror.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "stubborn"), [(Answers(404), True), (Answers(403), True), (Answers(503), False)]
+)
+async def test_a_dead_mirror_is_not_hoped_for_until_the_deadline_when_the_registry_says_no(
+    registry: FaultyRegistry, tmp_path: Path, answer: Answers, stubborn: bool
+) -> None:
+    registry.fails("/", *[answer] * 9)
+    node = conf(tmp_path, "127.0.0.1:9", registry.host)
+    async with open_session(20.0) as session:
+        pulls = Registry(session, node, retry_for_s=20.0)
+        with pytest.raises(Passing) as caught:
+            async with pulls.blob(parse(f"{registry.host}/a:1"), f"sha256:{'0' * 64}", 0):
+                pass
+    assert caught.value.stubborn == stubborn
+    assert registry.host in str(caught.value)
 
 
 async def test_each_mirror_gets_its_own_credentials_and_token(

@@ -92,7 +92,7 @@ class Authorizer:
         except msgspec.MsgspecError as exc:
             raise Passing(f"{what}: the answer is no token") from exc
         token = answer.token or answer.access_token
-        if not token:
+        if not token.isascii() or not token.isprintable() or not token:
             raise failure(FailureClass.UNAUTHORIZED, f"{what}: the service gave none")
         return f"Bearer {token}"
 
@@ -101,12 +101,15 @@ def _is_safe(realm: str, endpoint: Endpoint) -> bool:
     """Tell whether a password may go there: not readable on the way, unless the node says so."""
     try:
         url = urlsplit(realm)
+        port = url.port
     except ValueError:
+        return False
+    if not url.hostname or port == 0:
         return False
     if url.scheme == "http":
         same = url.netloc == urlsplit(endpoint.base).netloc
         return is_loopback(url.netloc) or (same and endpoint.base.startswith("http:"))
-    return url.scheme == "https" and bool(url.netloc)
+    return url.scheme == "https"
 
 
 def _parameters(text: str) -> dict[str, str]:

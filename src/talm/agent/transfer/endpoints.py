@@ -14,7 +14,10 @@ from urllib.parse import quote, urlsplit
 
 from talm.agent.content.references import Reference, is_loopback
 
-_AUTHORITY: Final = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_AUTHORITY: Final = re.compile(
+    r"(?:[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
+)
+_MAX_PORT: Final = 65535
 _PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~%-]+)*/?")
 _DOCKER_HUB: Final = "docker.io"
 _DOCKER_HUB_SERVER: Final = "registry-1.docker.io"
@@ -79,7 +82,8 @@ def repository(registry: str, path: str) -> str:
 
 def is_authority(text: str) -> bool:
     """Tell whether `text` can be HOST[:PORT]."""
-    return _AUTHORITY.fullmatch(text) is not None
+    match = _AUTHORITY.fullmatch(text)
+    return match is not None and 0 < int(match["port"] or "1") <= _MAX_PORT
 
 
 def base_url(text: str, *, as_written: bool = False) -> str:

@@ -6,7 +6,8 @@ By digest a host needs the capability `pull`, by tag `resolve`; the `server` com
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from talm.agent.transfer.endpoints import Endpoint, Tls, base_url, direct, mirro
 from talm.agent.transfer.nodefiles import on_node, read_toml, refused
 
 _DEFAULT: Final = "_default"
+_HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _CAPABILITIES: Final = ("pull", "resolve", "push")
 
 
@@ -112,7 +114,7 @@ def _host(root: Path, file: Path, base: str, written: _Host) -> Host:
         "pull" in written.capabilities,
         "resolve" in written.capabilities,
         Tls(not written.skip_verify, ca_files, tuple(_client(root, file, c) for c in clients)),
-        tuple((name, value) for name, values in written.header.items() for value in _list(values)),
+        tuple(_headers(written)),
     )
 
 
@@ -123,6 +125,14 @@ def _client(root: Path, file: Path, written: str | list[str]) -> tuple[Path, Pat
         raise ValueError("client: neither a file nor certificate and key")
     files = [on_node(root, file.parent, name) for name in names]
     return files[0], files[1] if len(files) > 1 and names[1] else None
+
+
+def _headers(written: _Host) -> Iterator[tuple[str, str]]:
+    for name, values in written.header.items():
+        for value in _list(values):
+            if not _HEADER.fullmatch(name) or not value.isascii() or not value.isprintable():
+                raise ValueError(f"header {name!r}: it is none that can be sent")
+            yield name, value
 
 
 def _list(value: str | list[str]) -> list[str]:

@@ -110,7 +110,7 @@ def _covers(entry: str, host: str, port: int) -> bool:
     except ValueError:
         pass  # one of them is a name, or the entry has a port
     name, colon, number = entry.rpartition(":")
-    if colon and number.isdigit():
+    if colon and number.isdecimal():
         if int(number) != port:
             return False
         entry = name.strip("[]")

@@ -110,6 +110,7 @@ class Registry:
             Patience, retry_for_s, on_retry, persistent=persistent
         )
         self._last_until: dict[str, float] = {}
+        self._served: dict[Reference, str] = {}
 
     def patience(self) -> Patience:
         """Return a fresh patience for one request and its repetitions."""
@@ -123,10 +124,11 @@ class Registry:
         """
 
         async def ask(endpoint: Endpoint) -> Document:
-            return await self._manifest(reference, endpoint, version)
+            document = await self._manifest(reference, endpoint, version)
+            self._served[reference] = endpoint.base
+            return document
 
-        asked = self._endpoints(reference, version)
-        return await insist(self.patience(), lambda: self._first(asked, ask))
+        return await insist(self.patience(), lambda: self._first(reference, version, ask))
 
     @contextlib.asynccontextmanager
     async def blob(
@@ -144,11 +146,20 @@ class Registry:
                 asking = self._blob(endpoint, digest, (offset, end), what)
                 return await stack.enter_async_context(asking)
 
-            yield await self._first(self._endpoints(reference, digest), ask)
+            yield await self._first(reference, digest, ask)
 
     def distrust(self, endpoint: Endpoint) -> None:
         """Ask this endpoint after all others for a while: it is down, or served something else."""
         self._last_until[endpoint.base] = time.monotonic() + _DISTRUST_S
+
+    def _in_order(self, reference: Reference, version: str) -> list[Endpoint]:
+        """Return where to ask: as the node says, but who served the manifest has the blobs too."""
+        now, served = time.monotonic(), self._served.get(reference)
+
+        def rank(endpoint: Endpoint) -> tuple[bool, bool]:
+            return self._last_until.get(endpoint.base, 0.0) > now, endpoint.base != served
+
+        return sorted(self._endpoints(reference, version), key=rank)
 
     def _endpoints(self, reference: Reference, version: str) -> tuple[Endpoint, ...]:
         """Return where to ask.  What a tag leads to has a digest: mirrors for either may have it."""
@@ -164,11 +175,12 @@ class Registry:
             raise refusal
         return tuple(found)
 
-    async def _first(self, asked: Sequence[Endpoint], ask: Callable[[Endpoint], Awaitable[T]]) -> T:
-        """Ask one endpoint after the other.  Raises what is left of hope when none answers."""
-        now = time.monotonic()
+    async def _first(
+        self, reference: Reference, version: str, ask: Callable[[Endpoint], Awaitable[T]]
+    ) -> T:
+        """Ask one endpoint after the other.  Raises their joint error when none has it."""
         failures: list[Exception] = []
-        for endpoint in sorted(asked, key=lambda e: self._last_until.get(e.base, 0.0) > now):
+        for endpoint in self._in_order(reference, version):
             try:
                 return await ask(endpoint)
             except (Passing, Corrupt, AgentError) as exc:
@@ -248,14 +260,18 @@ def _private(endpoint: Endpoint, authorization: str) -> dict[str, str]:
 
 
 def _verdict(failures: Sequence[Exception]) -> Exception:
-    """Return one error for several endpoints': passing if one of them is, final otherwise."""
+    """Return one error for several endpoints': passing if one of them is, final otherwise.
+
+    One that is down beside one that has answered finally is hoped for like a wrong name: a dead
+    mirror must not keep an image waiting that the registry does not have.
+    """
     if len(failures) == 1:
         return failures[0]
     text = "; ".join(dict.fromkeys(str(error) for error in failures))
     if passing := [error for error in failures if isinstance(error, Passing)]:
         soonest = min(error.retry_after_s for error in passing)
-        stubborn = all(isinstance(e, AgentError) or (e in passing and e.stubborn) for e in failures)
-        return Passing(text, soonest, stubborn=stubborn)
+        final = any(isinstance(error, AgentError) for error in failures)
+        return Passing(text, soonest, stubborn=final or all(e.stubborn for e in passing))
     if corrupt := [error for error in failures if isinstance(error, Corrupt)]:
         return Corrupt("; ".join(str(error) for error in corrupt))
     refused = [error for error in failures if isinstance(error, AgentError)]

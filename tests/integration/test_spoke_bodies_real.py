@@ -10,11 +10,14 @@ import pytest
 
 from talm.api import kinds
 from talm.api.kinds import Kind
+from talm.api.pod import StoreKind
 from talm.api.words import Action, View
 from talm.kube.client import Client
+from talm.spokes.base import PodTerms
+from talm.spokes.own import TALM
 from talm.spokes.profile import DELETES, Profile
 from talm.spokes.profiles import PROFILES
-from tests.spokes.world import ORDER
+from tests.spokes.world import ORDER, other
 
 pytestmark = pytest.mark.integration
 
@@ -59,3 +62,12 @@ async def test_every_view_action_and_template_is_accepted(
             if action is Action.NS_CREATE:
                 template["metadata"]["name"] += "-new"
             await judge(hub_client, KINDS[template["kind"]], template)
+
+
+@pytest.mark.parametrize("store", StoreKind)
+async def test_the_pod_for_each_store_is_accepted(
+    hub_client: Client, namespace: str, store: StoreKind
+) -> None:
+    order = other(pod=PodTerms(store, ("registry-login",)))
+    body = TALM.action(Action.JOB_CREATE, namespace, order, namespace=namespace)
+    await judge(hub_client, kinds.JOB, body["spec"]["kube"]["template"])

@@ -6,7 +6,7 @@
 #   make hub         leaves a hub running and says how to use it (make hub-stop ends it)
 #   make e2e         the long tests and those with the real agents
 #   make bench       measures the hub with 50, 200 and 1,000 simulated clusters
-#   make test-tools  installs podman, skopeo and containerd for the tests (root on Debian)
+#   make test-tools  installs podman, skopeo, containerd (root on Debian); builds a newer containerd
 #   make crds        writes deploy/crds from the API structs
 #   make docs        writes the pages of docs/ that are made from the code
 #   make clean       removes what make wrote into this directory
@@ -86,5 +86,6 @@ controlplane: env
 agents: env
 	@$(RUN) -m controlplane.build view-action-agent action-gc
 
-test-tools:
+test-tools: env
 	@scripts/test-tools.sh
+	@$(RUN) -m controlplane.build containerd

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,10 @@ from talm.agent.stores.containerd import Containerd
 from talm.agent.stores.containers_storage import ContainersStorage
 from talm.agent.stores.tools import run
 from talm.errors import AgentError
+from talm.sim.plane.binaries import find_program
 from talm.sim.plane.processes import Child, wait_until
+
+from ...conftest import skip_without_program
 
 _INSTALL = "'make test-tools' installs it on Debian"
 
@@ -65,24 +69,23 @@ async def storage(
     return store
 
 
-@pytest.fixture
-async def containerd(
-    tmp_path: Path, short: Path, monkeypatch: pytest.MonkeyPatch
+@contextlib.asynccontextmanager
+async def started(
+    command: Sequence[str], directory: Path, short: Path
 ) -> AsyncIterator[Containerd]:
     """A containerd with root, state and socket of its own; snapshots are plain copies."""
-    skip_without_tools("containerd", "ctr", "runc")
-    monkeypatch.setenv("CONTAINERD_SNAPSHOTTER", "native")
     socket = short / "containerd.sock"
-    config = tmp_path / "containerd.toml"
+    config = directory / "containerd.toml"
     config.write_text(
-        f'version = 2\nroot = "{tmp_path}/root"\nstate = "{tmp_path}/state"\n'
+        f'version = 2\nroot = "{directory}/root"\nstate = "{directory}/state"\n'
         f'[grpc]\naddress = "{socket}"\n'
+        '[plugins."io.containerd.grpc.v1.cri".containerd]\nsnapshotter = "native"\n'
     )
     child = Child(
         "containerd",
-        ["containerd", "--config", str(config)],
-        log=tmp_path / "containerd.log",
-        cwd=tmp_path,
+        [*command, "--config", str(config)],
+        log=directory / "containerd.log",
+        cwd=directory,
     )
     child.start()
     try:
@@ -96,3 +99,26 @@ async def containerd(
         yield store
     finally:
         await child.stop()
+
+
+@pytest.fixture
+async def containerd(
+    tmp_path: Path, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Containerd]:
+    """Debian's containerd, which cannot pin."""
+    skip_without_tools("containerd", "ctr", "runc")
+    monkeypatch.setenv("CONTAINERD_SNAPSHOTTER", "native")
+    async with started(["containerd"], tmp_path, short) as store:
+        yield store
+
+
+@pytest.fixture
+async def newer_containerd(
+    tmp_path: Path, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Containerd]:
+    """A containerd that can pin, asked with Debian's ctr."""
+    skip_without_tools("ctr")
+    skip_without_program("containerd")
+    monkeypatch.setenv("CONTAINERD_SNAPSHOTTER", "native")
+    async with started([str(find_program("containerd")), "containerd"], tmp_path, short) as store:
+        yield store

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from talm.agent.stores.names import names_of
 from talm.agent.stores.tools import run
 from talm.errors import AgentError
 from talm.sim.images import SyntheticImage, build_image
+from talm.sim.plane.binaries import find_program
 
 from .samples import docker_listed, docker_schema_2, listed, resolved, runnable, spooled
 
@@ -105,18 +108,63 @@ async def test_a_socket_that_nobody_serves_is_a_failure_of_the_store(
     assert caught.value.kind == "StoreFailed"
 
 
-async def test_only_our_pins_are_taken_back(containerd: Containerd, tmp_path: Path) -> None:
+async def test_a_containerd_that_tells_the_kubelet_nothing_of_pins_gets_none(
+    containerd: Containerd, tmp_path: Path
+) -> None:
+    image = resolved(BUILT)
+    await containerd.put(image, spooled(tmp_path / "spool", BUILT))
+    assert not await containerd.pin(image)
+    assert await containerd.unpin() == 0
+    assert "pinned" not in await ctr(containerd, "images", "ls")
+
+
+async def kubelet_sees(store: Containerd, image: Image) -> dict[str, Any]:
+    """The image as CRI lists it, once it does: containerd tells its CRI plugin by events."""
+    while True:
+        listing = await run(str(find_program("containerd")), "cri-images", str(store.socket))
+        for line in listing.splitlines():
+            seen: dict[str, Any] = json.loads(line)
+            if names_of(image)[0] in (seen["digests"] or ()):
+                return seen
+
+
+async def test_the_kubelet_sees_an_image_by_digest_and_by_tag(
+    newer_containerd: Containerd, tmp_path: Path
+) -> None:
+    image = docker_listed(BUILT, "registry.example/a:1")
+    await newer_containerd.put(image, spooled(tmp_path / "spool", BUILT))
+    while not (seen := await kubelet_sees(newer_containerd, image))["tags"]:
+        pass
+    assert seen == {
+        "digests": [names_of(image)[0]],
+        "tags": ["registry.example/a:1"],
+        "pinned": False,
+    }
+
+
+async def test_the_kubelet_sees_pins_until_they_are_taken_back(
+    newer_containerd: Containerd, tmp_path: Path
+) -> None:
+    image = resolved(BUILT, "registry.example/a@")
+    await newer_containerd.put(image, spooled(tmp_path / "spool", BUILT))
+    assert await newer_containerd.pin(image)
+    while not (await kubelet_sees(newer_containerd, image))["pinned"]:
+        pass
+    assert await newer_containerd.unpin() == 1
+    while (await kubelet_sees(newer_containerd, image))["pinned"]:
+        pass
+
+
+async def test_only_our_pins_are_taken_back(newer_containerd: Containerd, tmp_path: Path) -> None:
     ours, kept = resolved(BUILT, "registry.example/a@"), listed(BUILT, "registry.example/b@")
     theirs = resolved(BUILT, "registry.example/c@")
     for image in (ours, kept, theirs):
-        await containerd.put(image, spooled(tmp_path / "spool", BUILT))
-    if not await containerd.pin(ours):
-        assert await containerd.unpin() == 0
-        return
-    await containerd.pin(kept)
+        await newer_containerd.put(image, spooled(tmp_path / "spool", BUILT))
+    assert await newer_containerd.pin(ours)
+    assert await newer_containerd.pin(kept)
     (name,) = names_of(theirs)
-    await ctr(containerd, "images", "label", name, "io.cri-containerd.pinned=pinned")
-    assert await containerd.unpin(keep=[kept]) == 1
+    await ctr(newer_containerd, "images", "label", name, "io.cri-containerd.pinned=pinned")
+    assert await newer_containerd.unpin(keep=[kept]) == 1
     pinned = 'labels."io.cri-containerd.pinned"==pinned'
-    left = (await ctr(containerd, "images", "ls", "-q", pinned)).split()
+    left = (await ctr(newer_containerd, "images", "ls", "-q", pinned)).split()
     assert set(left) == {*names_of(kept), name}

@@ -22,6 +22,8 @@ _OTHER_WAYS: Final = (
     "or KUBECONFIG to an existing cluster, which then is the hub"
 )
 
+_TARGETS: Final = {"registry": "controlplane", "containerd": "test-tools"}
+
 Command = tuple[str, ...]
 
 
@@ -83,10 +85,10 @@ def _from_assets(assets: Path) -> Programs:
 
 
 def find_program(name: str) -> Path:
-    """Find `registry`, `view-action-agent` or `action-gc`; raises SetupError."""
+    """Find `registry`, `containerd`, `view-action-agent` or `action-gc`; raises SetupError."""
     path = built_directory() / name
     if not path.exists():
-        target = "controlplane" if name == "registry" else "agents"
+        target = _TARGETS.get(name, "agents")
         raise SetupError(f"no {name} at {path}: 'make {target}' builds it")
     return path
 

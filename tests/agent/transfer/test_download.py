@@ -161,6 +161,16 @@ async def test_a_range_that_fails_in_passing_costs_nothing_but_what_is_missing(
     assert registry.blob_bytes <= big.size + (100_000 if isinstance(fault, MovesRange) else 0)
 
 
+async def test_a_blob_that_must_wait_lets_others_use_its_stream(
+    registry: FaultyRegistry, run: Runs
+) -> None:
+    first, *others = (blob(registry, 1000 + n) for n in range(4))
+    registry.fails(first.digest, Answers(429, (("Retry-After", "2"),)))
+    async with run(streams=1) as bringing:
+        await bringing.bring(first, *others)
+    assert asked(registry) == [b.digest for b in (first, *others, first)]
+
+
 async def test_a_registry_without_ranges_still_gives_big_blobs(
     registry: FaultyRegistry, run: Runs
 ) -> None:

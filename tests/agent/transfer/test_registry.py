@@ -21,6 +21,7 @@ from talm.agent.transfer.retry import Passing
 from talm.errors import AgentError
 from talm.sim.images import SyntheticImage
 
+from .. import faultyregistry
 from ..faultyregistry import USER, Answers, Changes, Cuts, FaultyRegistry, serve
 
 BASIC = base64.b64encode(USER.encode()).decode()
@@ -255,6 +256,27 @@ async def test_a_proxy_is_asked_for_the_whole_url(
     assert registry.sent[-1][0] == "mirror.invalid"
 
 
+async def test_a_proxys_password_is_in_no_message(
+    registry: FaultyRegistry, release: SyntheticImage
+) -> None:
+    node = Node(proxies=Proxies(https=f"http://user:secret@{registry.host}"))
+    with pytest.raises(AgentError) as caught:
+        await fetch(node, f"quay.invalid/{release.repository}@{release.digest}", retry_for_s=0)
+    assert caught.value.kind == "RegistryUnreachable"
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_token_that_cannot_be_sent_is_refused(
+    registry: FaultyRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.wants_tokens()
+    monkeypatch.setattr(faultyregistry, "TOKEN", "a\r\nX-Evil: b")
+    node = Node(keyring=Keyring({registry.host: BASIC}))
+    with pytest.raises(AgentError, match="the service gave none") as caught:
+        await fetch(node, f"{registry.host}/a/b:1")
+    assert caught.value.kind == "Unauthorized"
+
+
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
@@ -297,6 +319,27 @@ async def test_a_certificate_is_trusted_by_the_authorities_that_the_node_names(
     with pytest.raises(AgentError, match=r"(?i)certificate") as caught:
         await fetch(node, spec, retry_for_s=0)
     assert caught.value.kind == "RegistryUnreachable"
+
+
+async def test_a_client_certificate_is_shown_to_who_asks_for_it(
+    authority: trustme.CA, release: SyntheticImage, tmp_path: Path
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(context)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    spec = f"a.lan/{release.repository}@{release.digest}"
+    async with serve(context) as registry:
+        registry.add(release)
+        node = hosts_toml(tmp_path, registry.host, 'ca = "/ca.pem"')
+        with pytest.raises(AgentError):
+            await fetch(node, spec, retry_for_s=0)
+        authority.issue_cert("spoke").private_key_and_cert_chain_pem.write_to_path(
+            tmp_path / "me.pem"
+        )
+        node = hosts_toml(tmp_path, registry.host, 'ca = "/ca.pem"\nclient = "/me.pem"')
+        assert (await fetch(node, spec)).body == release.manifest
 
 
 async def test_the_nodes_own_bundle_is_trusted(

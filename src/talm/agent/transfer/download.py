@@ -27,6 +27,7 @@ from talm.agent.transfer.ranges import Ranges
 from talm.agent.transfer.registry import BlobStream, Corrupt, Registry
 from talm.agent.transfer.retry import Passing, Patience, insist
 from talm.agent.transfer.spool import Spool, file_digest, storage_errors
+from talm.agent.transfer.turns import Turn, Turns
 from talm.api.progress import FailureClass
 from talm.errors import AgentError
 
@@ -57,7 +58,7 @@ class _Part:
 class Downloads:
     """All blobs of one run: single flight per digest, `streams` at a time in the order asked for.
 
-    Whoever asks image by image has them complete early: turns are given first come, first served.
+    Whoever asks image by image has them complete early: turns go by the order of the first asking.
     A blob that lacks more than two ranges of `range_bytes` is fetched by ranges, on all streams
     that are free: large enough that a round trip in between costs little, small enough for all.
     """
@@ -78,7 +79,7 @@ class Downloads:
         self._counter = counter
         self._count = streams
         self._bucket = bucket
-        self._streams = asyncio.Semaphore(streams)
+        self._turns = Turns(streams)
         self._flights: dict[str, asyncio.Task[AgentError | None]] = {}
 
     async def bring(self, group: asyncio.TaskGroup, image: Image, missing: Sequence[Blob]) -> None:
@@ -97,27 +98,28 @@ class Downloads:
     ) -> asyncio.Task[AgentError | None]:
         flight = self._flights.get(blob.digest)
         if flight is None:
-            flight = group.create_task(self._land(reference, blob))
+            turn = self._turns.turn(len(self._flights))
+            flight = group.create_task(self._land(reference, blob, turn))
             self._flights[blob.digest] = flight
         return flight
 
-    async def _land(self, reference: Reference, blob: Blob) -> AgentError | None:
+    async def _land(self, reference: Reference, blob: Blob, turn: Turn) -> AgentError | None:
         """Fetch one blob; its failure is a value, so that the others fly on."""
         try:
-            async with self._streams:
-                await self._fetch(reference, blob)
+            async with turn:
+                await self._fetch(reference, blob, turn)
         except AgentError as exc:
             if str(reference) in str(exc):
                 return exc
             return AgentError(exc.kind, f"{reference}: {text_of(exc)}", exc.exit_code)
         return None
 
-    async def _fetch(self, reference: Reference, blob: Blob) -> None:
+    async def _fetch(self, reference: Reference, blob: Blob, turn: Turn) -> None:
         if self._spool.whole(blob.digest).exists():
             return
         for attempt in range(1, _MAX_CORRUPT + 1):
             try:
-                await self._attempt(reference, blob)
+                await self._attempt(reference, blob, turn)
             except Corrupt as exc:
                 self._counter.dropped(self._spool.held(blob.digest))
                 self._spool.drop(blob.digest)
@@ -128,22 +130,23 @@ class Downloads:
             else:
                 return
 
-    async def _attempt(self, reference: Reference, blob: Blob) -> None:
+    async def _attempt(self, reference: Reference, blob: Blob, turn: Turn) -> None:
         """Bring the blob, a big one in ranges.  Raises Corrupt, AgentError."""
         missing = blob.size - self._spool.held(blob.digest)
         in_ranges = self._count > 1 and missing > 2 * self.range_bytes
         if in_ranges or self._spool.pieces(blob.digest):
             try:
-                await self._in_ranges(reference, blob)
+                await self._in_ranges(reference, blob, turn)
             except _NoRanges:
                 self._counter.dropped(
                     self._spool.held(blob.digest) - self._spool.prefix(blob.digest)
                 )
                 self._spool.drop_pieces(blob.digest)
         patience = self._registry.patience()
-        await insist(patience, functools.partial(self._continue, reference, blob, patience))
+        go_on = functools.partial(self._continue, reference, blob, patience)
+        await insist(patience, go_on, turn.aside)
 
-    async def _in_ranges(self, reference: Reference, blob: Blob) -> None:
+    async def _in_ranges(self, reference: Reference, blob: Blob, turn: Turn) -> None:
         """Fill the gaps, with the help of streams that nobody waits for.
 
         Each range is a turn like a blob's own: while other blobs wait, this one has one stream.
@@ -153,24 +156,26 @@ class Downloads:
 
         async def help_out() -> None:
             while ranges.open:
-                async with self._streams:
+                async with self._turns.helping(turn) as helping:
                     busy.add(asyncio.current_task())
                     if ranges.open:
-                        await self._bring_range(reference, blob, ranges)
+                        await self._bring_range(reference, blob, ranges, helping)
                     busy.discard(asyncio.current_task())
 
         try:
             async with asyncio.TaskGroup() as group:
                 helpers = [group.create_task(help_out()) for _ in range(self._count - 1)]
                 while ranges.open:
-                    await self._bring_range(reference, blob, ranges)
+                    await self._bring_range(reference, blob, ranges, turn)
                 for helper in helpers:
                     if helper not in busy:  # it waits for a turn that it no longer needs
                         helper.cancel()
         except ExceptionGroup as exc:
             raise exc.exceptions[0] from None
 
-    async def _bring_range(self, reference: Reference, blob: Blob, ranges: Ranges) -> None:
+    async def _bring_range(
+        self, reference: Reference, blob: Blob, ranges: Ranges, turn: Turn
+    ) -> None:
         patience = self._registry.patience()
         with ranges.take() as (start, end, file):
 
@@ -182,7 +187,7 @@ class Downloads:
                         raise _NoRanges
                     await self._receive(stream, blob, _Part(file, held, end - at), patience)
 
-            await insist(patience, go_on)
+            await insist(patience, go_on, turn.aside)
 
     async def _continue(self, reference: Reference, blob: Blob, patience: Patience) -> None:
         """Ask for what is missing of the partial file, and keep it if that makes it whole.

@@ -23,9 +23,11 @@ from talm.agent.failures import failure
 from talm.api.progress import FailureClass
 
 T = TypeVar("T")
+Aside = Callable[[], contextlib.AbstractAsyncContextManager[None]]
 
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 20.0  # a link that is back is used again within 20 s
+_LONG_PAUSE_S: Final = 2.0  # a round trip or two: shorter ones are not worth losing the turn
 _PASSING: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.TOO_EARLY}
 _SERVER_ERROR: Final = 500
 _STUBBORN: Final = (aiohttp.ClientConnectorDNSError, aiohttp.ClientSSLError)
@@ -51,7 +53,10 @@ def network_errors(what: str) -> Iterator[None]:
         yield
     except (aiohttp.ClientError, ConnectionError, TimeoutError) as exc:
         stubborn = isinstance(exc, _STUBBORN)
-        raise Passing(f"{what}: {str(exc) or type(exc).__name__}", stubborn=stubborn) from exc
+        text = str(exc) or type(exc).__name__
+        if isinstance(exc, aiohttp.ClientResponseError):
+            text = f"{exc.status} {exc.message}"  # without the URL: a proxy's has its password
+        raise Passing(f"{what}: {text}", stubborn=stubborn) from exc
 
 
 def check_answer(response: aiohttp.ClientResponse, what: str, hint: str = "") -> None:
@@ -124,11 +129,12 @@ class Patience:
         self._give_up_at = self._clock.now() + self._retry_for_s
         self._failures = 0
 
-    async def pause(self, error: Passing) -> None:
+    async def pause(self, error: Passing, aside: Aside = contextlib.nullcontext) -> None:
         """Wait before the next attempt; raises AgentError (RegistryUnreachable) when it is over.
 
         The pause doubles from 0.25 to 20 s and is taken between half and whole of that (jitter
         spreads a fleet that lost its registry at one moment), after what the server asked for.
+        A long one is spent inside `aside()`.
         """
         longest = min(_FIRST_PAUSE_S * 2**self._failures, _LONGEST_PAUSE_S)
         pause = error.retry_after_s + longest * random.uniform(0.5, 1.0)  # noqa: S311
@@ -141,13 +147,18 @@ class Patience:
                 f"{error}; given up after {self._retry_for_s:g} s that brought nothing",
             ) from error
         self._on_retry(str(error))
-        await self._clock.sleep(pause)
+        async with aside() if pause >= _LONG_PAUSE_S else contextlib.nullcontext():
+            await self._clock.sleep(pause)
 
 
-async def insist(patience: Patience, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Repeat `attempt` while it raises `Passing` and the patience lasts."""
+async def insist(
+    patience: Patience,
+    attempt: Callable[[], Awaitable[T]],
+    aside: Aside = contextlib.nullcontext,
+) -> T:
+    """Repeat `attempt` while it raises `Passing` and the patience lasts; long pauses `aside()`."""
     while True:
         try:
             return await attempt()
         except Passing as exc:
-            await patience.pause(exc)
+            await patience.pause(exc, aside)

@@ -47,9 +47,9 @@ class Web:
         Raises what aiohttp raises, Passing for redirects without end, AgentError (InvalidSpec)
         for certificates that cannot be read.
         """
-        first = _origin(url)
+        first, at_home = _origin(url), True
         for _ in range(_MAX_REDIRECTS + 1):
-            at_home = _origin(url) == first
+            at_home = at_home and _origin(url) == first  # who has left does not come back
             sent = {**headers, **private} if at_home else headers
             async with self._session.get(
                 URL(url, encoded=True),
@@ -63,7 +63,7 @@ class Web:
                     yield response
                     return
                 url = _target(url, location)
-        raise Passing(f"{url}: more than {_MAX_REDIRECTS} redirects")
+        raise Passing(f"{_shown(url)}: more than {_MAX_REDIRECTS} redirects")
 
     def _context(self, tls: Tls, url: str) -> ssl.SSLContext | bool:
         if not url.startswith("https:"):
@@ -93,10 +93,15 @@ def _target(url: str, location: str) -> str:
         target = urljoin(url, location).partition("#")[0]
         _origin(target)
     except ValueError as exc:
-        raise Passing(f"{url}: it redirects to nowhere") from exc
+        raise Passing(f"{_shown(url)}: it redirects to nowhere") from exc
     if urlsplit(target).scheme not in ("http", "https"):
-        raise Passing(f"{url}: it redirects to neither http:// nor https://")
+        raise Passing(f"{_shown(url)}: it redirects to neither http:// nor https://")
     return target
+
+
+def _shown(url: str) -> str:
+    """Leave out the query, which may be a signature that opens a storage for whoever has it."""
+    return url.partition("?")[0]
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -84,6 +84,35 @@ async def test_a_second_name_needs_nothing_from_the_spool(
     assert await containerd.has(other)
 
 
+async def test_an_unpacked_image_whose_layers_were_dropped_is_there(
+    containerd: Containerd, tmp_path: Path
+) -> None:
+    image = resolved(BUILT, "registry.example/a@")
+    await containerd.put(image, spooled(tmp_path / "spool", BUILT))
+    await ctr(containerd, "content", "rm", *(layer.digest for layer in parts_of(image).layers))
+    assert await containerd.missing(image) == ()
+    assert await containerd.has(image)
+    other = resolved(BUILT, "registry.example/other:1")
+    await containerd.put(other, spooled(tmp_path / "empty", BUILT, but=frozenset(BUILT.blobs)))
+    assert await containerd.has(other)
+
+
+async def test_a_damaged_image_is_missed_and_repaired(
+    containerd: Containerd, tmp_path: Path
+) -> None:
+    damaged, whole = resolved(BUILT, "registry.example/a@"), resolved(runnable(), "b.example/b@")
+    await containerd.put(damaged, spooled(tmp_path / "spool", BUILT))
+    await containerd.put(whole, spooled(tmp_path / "second", runnable()))
+    config = parts_of(damaged).config
+    await ctr(containerd, "content", "rm", config.digest)
+    fresh = Containerd(containerd.socket)
+    assert await fresh.missing(damaged) == (config,)
+    assert await fresh.missing(whole) == ()
+    assert not await fresh.has(damaged)
+    await fresh.put(damaged, spooled(tmp_path / "third", BUILT))
+    assert await fresh.has(damaged)
+
+
 async def test_an_image_that_was_removed_is_missed(containerd: Containerd, tmp_path: Path) -> None:
     image = resolved(BUILT, "registry.example/a@")
     await containerd.put(image, spooled(tmp_path / "spool", BUILT))

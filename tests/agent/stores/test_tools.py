@@ -21,6 +21,12 @@ async def test_a_program_reads_what_it_is_fed() -> None:
     assert await run("wc", "-c", feed=feed) == "1000000\n"
 
 
+async def test_what_was_printed_before_a_failure_counts_where_that_is_wanted() -> None:
+    assert await run("sh", "-c", "echo a; exit 1", partly=True) == "a\n"
+    with pytest.raises(AgentError):
+        await run("sh", "-c", "exit 1", partly=True)
+
+
 async def test_the_last_lines_of_a_failure_are_told() -> None:
     script = "for n in 1 2 3 4; do echo line $n >&2; done; exit 3"
     with pytest.raises(AgentError) as caught:

@@ -10,6 +10,7 @@ $CONTAINERD_SNAPSHOTTER where that is set.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import re
 from collections.abc import Sequence
@@ -34,6 +35,14 @@ _OURS: Final = "talm.pinned"  # so that a pin of somebody else is never taken aw
 _FIRST_WITH_PINS: Final = (1, 7)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Held:
+    """Digests: of the content store's blobs, and of what images that are unpacked name."""
+
+    blobs: frozenset[str]
+    ready: frozenset[str]
+
+
 class Containerd:
     """The store behind `socket`."""
 
@@ -41,7 +50,7 @@ class Containerd:
         self.socket = socket
         self._content_root = _DEFAULT_ROOT / _CONTENT
         self._pins = False
-        self._held: frozenset[str] | None = None  # as asked; None after a change
+        self._held: _Held | None = None  # as asked; None after a change
         self._one_at_a_time = asyncio.Lock()  # two imports that share a layer would unpack it twice
 
     @property
@@ -60,10 +69,17 @@ class Containerd:
             self._content_root = Path(found[1])
 
     async def missing(self, image: Image) -> tuple[Blob, ...]:
-        """Return the blobs that are not in the content store; it checks what it takes in."""
+        """Return the blobs that are not in the content store, which checks what it takes in.
+
+        None for an image that is unpacked: its layers may have been dropped since, containerd has
+        a setting for that (`discard_unpacked_layers`).
+        """
         if self._held is None:
-            self._held = frozenset((await self._ctr("content", "ls", "-q")).split())
-        return tuple(blob for blob in image.blobs if blob.digest not in self._held)
+            blobs = frozenset((await self._ctr("content", "ls", "-q")).split())
+            self._held = _Held(blobs, frozenset((await self._ready()).values()))
+        if image.digest in self._held.ready:
+            return ()
+        return tuple(blob for blob in image.blobs if blob.digest not in self._held.blobs)
 
     async def blob(self, blob: Blob) -> Path | None:
         """Return the content store's file, where this process can see it and it is intact."""
@@ -75,21 +91,26 @@ class Containerd:
         return file
 
     async def put(self, image: Image, spool: Spool) -> None:
-        """Import what is missing, unpack it, give it its names."""
+        """Import what is missing and unpack it, or name what is there under another name."""
         async with self._one_at_a_time:
-            if await self.has(image):
-                return
+            there = await self._ready(image)
+            names = [name for name in names_of(image) if name not in there]
             self._held = None
-            missing = await self.missing(image)
+            if there and names:
+                await self._ctr("images", "tag", "--force", next(iter(there)), *names)
+            elif names:
+                await self._import(image, spool)
             self._held = None
-            blobs = [(blob.digest, spool.whole(blob.digest)) for blob in missing]
-            feed = functools.partial(write_archive, image=image, names=names_of(image), blobs=blobs)
-            await self._ctr("images", "import", "-", feed=feed)
+
+    async def _import(self, image: Image, spool: Spool) -> None:
+        missing = await self.missing(image)
+        blobs = [(blob.digest, spool.whole(blob.digest)) for blob in missing]
+        feed = functools.partial(write_archive, image=image, names=names_of(image), blobs=blobs)
+        await self._ctr("images", "import", "-", feed=feed)
 
     async def has(self, image: Image) -> bool:
         """Ask whether each name is this image and unpacked, ready for a container."""
-        ready = _ready(await self._ctr("images", "check", *_filters(image)))
-        return all((name, image.digest) in ready for name in names_of(image))
+        return set(names_of(image)) <= set(await self._ready(image))
 
     async def pin(self, image: Image) -> bool:
         """Label the names so that the kubelet's garbage collection leaves them.
@@ -109,23 +130,25 @@ class Containerd:
             await self._ctr("images", "label", name, f"{_PIN}=", f"{_OURS}=")
         return len(set(ours) - kept)
 
-    async def _ctr(self, *arguments: str, feed: Feed | None = None) -> str:
+    async def _ready(self, image: Image | None = None) -> dict[str, str]:
+        """Return the digest by name of all unpacked images, or of those that are `image`."""
+        which = [f"target.digest=={image.digest}"] if image else []
+        # a damaged image, anybody's, is a row of the table and makes the exit code 1
+        return _read_check(await self._ctr("images", "check", *which, partly=True))
+
+    async def _ctr(self, *arguments: str, feed: Feed | None = None, partly: bool = False) -> str:
         address = ("--address", str(self.socket), "--namespace", _NAMESPACE)
-        return await run("ctr", *address, *arguments, feed=feed)
+        return await run("ctr", *address, *arguments, feed=feed, partly=partly)
 
 
-def _filters(image: Image) -> list[str]:
-    return [f"name=={name}" for name in names_of(image)]
+def _read_check(table: str) -> dict[str, str]:
+    """Return the digest by name of the unpacked images in what `ctr images check` prints.
 
-
-def _ready(table: str) -> set[tuple[str, str]]:
-    """Return name and digest of the unpacked images in what `ctr images check` prints.
-
-    REF TYPE DIGEST STATUS SIZE UNPACKED; layers may be gone after unpacking (a setting of
-    containerd), so the last column counts and not the status.
+    REF TYPE DIGEST STATUS SIZE UNPACKED; layers may be gone after unpacking, so the last column
+    counts and not the status.
     """
     rows = [line.split() for line in table.splitlines()[1:]]
-    return {(row[0], row[2]) for row in rows if len(row) > 3 and row[-1] == "true"}  # noqa: PLR2004
+    return {row[0]: row[2] for row in rows if len(row) > 3 and row[-1] == "true"}  # noqa: PLR2004
 
 
 def _server_version(text: str) -> tuple[int, ...]:

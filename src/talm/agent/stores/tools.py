@@ -18,9 +18,10 @@ _MAX_TEXT: Final = 1000
 _FULL: Final = "no space left on device"
 
 
-async def run(*command: str, feed: Feed | None = None) -> str:
+async def run(*command: str, feed: Feed | None = None, partly: bool = False) -> str:
     """Run a program to its end and return what it printed; `feed` writes its standard input.
 
+    `partly`: what it printed counts even if it ends with a failure after that.
     Raises AgentError: StoreFailed with the last lines of its standard error when it cannot be
     started or ends with another exit code than 0, InsufficientSpace when those lines say so.  When
     cancelled, the program is killed first.
@@ -47,7 +48,7 @@ async def run(*command: str, feed: Feed | None = None) -> str:
                 process.kill()
             await process.wait()
         talk.cancel()
-    if code:
+    if code and not (partly and output):
         raise _failed(command, code, errors)
     return output.decode(errors="replace")
 

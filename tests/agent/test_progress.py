@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from talm.agent.failures import failure
-from talm.agent.progress import LogSink, Progress, TerminalSink
+from talm.agent.progress import Progress
+from talm.agent.sinks import LogSink, TerminalSink
 from talm.api.progress import FailureClass, ProgressRecord, RunPhase
 from talm.errors import Unreachable
 

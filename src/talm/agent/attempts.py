@@ -19,7 +19,8 @@ import structlog
 
 from talm.agent.endings import Deadline
 from talm.agent.leftovers import SUCCEEDED, LastRun, boot_id
-from talm.agent.progress import Progress, connect
+from talm.agent.progress import Progress
+from talm.agent.sinks import connect
 from talm.api import kinds
 from talm.api.meta import ObjectMeta, Wire
 from talm.api.progress import EXIT_CODES, FailureClass

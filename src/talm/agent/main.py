@@ -30,8 +30,9 @@ from talm.agent.endings import Deadline, outcome, signals
 from talm.agent.failures import failure
 from talm.agent.nodefacts import Room
 from talm.agent.plan import Plan, make_plan
-from talm.agent.progress import ConfigMapSink, LogSink, Progress, Sink, TerminalSink
+from talm.agent.progress import Progress
 from talm.agent.settings import Settings
+from talm.agent.sinks import ConfigMapSink, LogSink, Sink, TerminalSink
 from talm.agent.spec import Spec
 from talm.agent.stores.base import ImageStore
 from talm.agent.stores.opening import open_store

@@ -32,6 +32,7 @@ ATTEMPTS_MORE: Final = (
     6  # Kubernetes' default; with its pauses they are over after 10 min of crashes
 )
 _WRONG_FLAG: Final = 2  # click's; the command line is the same in the next pod
+_ROOT: Final = "host"
 _RULES: Final = [
     # First, since a pod that was sent away may end with any exit code.
     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
@@ -119,7 +120,7 @@ def _rights(store: NodeStore) -> Manifest:
 
     `spc_t` is SELinux' type for a container that may touch the node's files; a privileged one has it.
     """
-    if store.privileged:
+    if store.chroots:
         return {"privileged": True, "runAsUser": 0}
     return {
         "allowPrivilegeEscalation": False,
@@ -134,8 +135,10 @@ def _volumes(store: NodeStore) -> list[Manifest]:
     workload says what it misses.
     """
     paths = {"state": STATE_DIRECTORY} | {host.volume: host.path for host in store.paths}
+    root: list[Manifest] = [{"name": _ROOT, "emptyDir": {}}] if store.chroots else []
     return [
         {"name": "config", "configMap": {"name": SPEC_CONFIG_MAP}},
+        *root,
         *({"name": name, "hostPath": {"path": p, "type": ""}} for name, p in paths.items()),
     ]
 
@@ -145,6 +148,8 @@ def _mounts(store: NodeStore) -> list[Manifest]:
         {"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True},
         {"name": "state", "mountPath": STATE_DIRECTORY},
     ]
+    if store.chroots:
+        mounts.append({"name": _ROOT, "mountPath": HOST_DIRECTORY})
     for host in store.paths:
         mount: Manifest = {"name": host.volume, "mountPath": host.inside}
         mounts.append(mount | {"readOnly": True} if host.read_only else mount)

@@ -54,11 +54,15 @@ class HostPath:
 
 @dataclass(frozen=True, slots=True)
 class NodeStore:
-    """`place`: the workload's `--store`.  `privileged`: its program needs all of root's rights."""
+    """`place`: the workload's `--store`.
+
+    `chroots`: it is filled by a program of the node that runs with `HOST_DIRECTORY` as its root.  That
+    takes a privileged pod, and a root that is a mount point, since containers/storage remounts it.
+    """
 
     place: str
     paths: tuple[HostPath, ...] = ()
-    privileged: bool = False
+    chroots: bool = False
 
 
 # Mirrors, certificates, proxy and the kubelet's file are all over /etc, on each system elsewhere; a
@@ -90,7 +94,7 @@ STORES: Final[Mapping[StoreKind, NodeStore]] = MappingProxyType(
                     for path in ("/run/containers", "/tmp", "/var/lib/containers", "/var/tmp")  # noqa: S108
                 ),
             ),
-            privileged=True,
+            chroots=True,
         ),
         StoreKind.CONTAINERD: _containerd("/run/containerd", "/var/lib/containerd"),
         StoreKind.CONTAINERD_K3S: _containerd(

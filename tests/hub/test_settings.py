@@ -27,6 +27,10 @@ def test_the_defaults_need_a_workload_image_and_nothing_else() -> None:
     ("wrong", "text"),
     [
         ({"transport": "pigeon"}, "transport is 'pigeon': it must be one of auto, viewaction"),
+        (
+            {"image_store": "docker"},
+            "image-store is 'docker': it must be one of auto, oci-layout, ",
+        ),
         ({"conditions": "none"}, "conditions is 'none': it must be one of all, manual, current"),
         ({"log_level": "loud"}, "log-level is 'loud': it must be one of debug, info"),
         ({"lease_duration": 10.0}, "retry-period < renew-deadline < lease-duration must hold"),
@@ -65,6 +69,11 @@ def test_what_must_be_positive_is_not_zero(name: str) -> None:
 )
 def test_addresses_are_read_as_in_gos_flags(address: str, bound: tuple[str, int]) -> None:
     assert check(settings(bind_address=address)).bind == bound
+
+
+def test_pull_secrets_are_names_with_commas_between_them() -> None:
+    assert settings().secrets == ()
+    assert settings(pull_secrets="mirror, registry-login ,").secrets == ("mirror", "registry-login")
 
 
 def test_the_rules_are_what_decides() -> None:

@@ -11,12 +11,13 @@ import pytest
 
 from talm.api.kinds import ACTION, VIEW
 from talm.api.ocm import ManagedClusterAction, ManagedClusterView
+from talm.api.pod import STORE_ENV, StoreKind
 from talm.api.words import MANUAL_NAMESPACE, RUN_LABEL, Action, Phase, View
 from talm.core.model import Effect, Fact
 from talm.errors import AlreadyExists, BadSpec, Unreachable
 from talm.kube.client import Client
 from talm.kube.watch import Informer
-from talm.spokes.base import Transport
+from talm.spokes.base import PodTerms, Transport
 from talm.spokes.existing import EXISTING
 from talm.spokes.own import TALM
 from talm.spokes.profile import Profile
@@ -265,6 +266,23 @@ async def test_objects_of_another_run_are_no_answer() -> None:
     answer(world, View.JOB, "found", {"status": {"active": 1}})
     world.order = other(run="run-2")
     assert world.look().fact is Fact.UNASKED
+
+
+async def test_the_pod_is_as_the_terms_of_its_cluster_say() -> None:
+    stores = {"spoke1": StoreKind.CONTAINERS_STORAGE, "spoke2": StoreKind.CONTAINERD}
+    world = by_hand(TALM)
+    transport = ViewActionTransport(
+        world.hub, world.hub.views, world.hub.actions,
+        profile=TALM, namespace=MANUAL_NAMESPACE, now=lambda: world.clock.now,
+        terms=lambda cluster: PodTerms(stores[cluster]),
+    )  # fmt: skip
+    for cluster, store in stores.items():
+        await transport.carry_out(cluster, (Effect.PREPARE,), ORDER)
+        made = world.hub.find(ACTION, Action.JOB_CREATE, cluster)
+        assert made is not None
+        (container,) = made["spec"]["kube"]["template"]["spec"]["template"]["spec"]["containers"]
+        given = {entry["name"]: entry.get("value") for entry in container["env"]}
+        assert given[STORE_ENV].partition(":")[0] == store
 
 
 # ---- our own writes --------------------------------------------------------------------------------

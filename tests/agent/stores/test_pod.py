@@ -84,8 +84,8 @@ class Runtime:
         """Let the pod bring `image`; when it does not exit with 0, its last words say why."""
         await self.ctr("images", "import", "--snapshotter=native", str(self._archive))
         words = [*options(pod(kind), node), *more]
-        program = ("talm", "agent", "pull", "--additional-image", image)
-        program += ("--termination-log", f"{STATE_DIRECTORY}/last-words")
+        program = ["talm", "agent", "pull", "--additional-image", image]
+        program += ["--termination-log", f"{STATE_DIRECTORY}/last-words"]
         last_words = node / STATE_DIRECTORY.strip("/") / "last-words"
         try:
             await self.ctr("run", "--rm", "--snapshotter=native", *words, IMAGE, kind, *program)

@@ -24,6 +24,7 @@ from talm.agent.transfer.spool import Spool
 from talm.errors import AgentError
 from talm.sim.images import SyntheticImage
 
+from ..conftest import until
 from ..faultyregistry import (
     Answers,
     Changes,
@@ -120,15 +121,18 @@ async def test_a_big_blob_that_has_the_link_to_itself_comes_in_ranges(
     assert bringing.progress.record.bytes_done == big.size
 
 
-async def test_a_big_blob_has_one_stream_while_others_wait(
+async def test_a_big_blob_has_one_stream_while_others_wait_and_then_all(
     registry: FaultyRegistry, run: Runs
 ) -> None:
     big, others = blob(registry, 275_000), [blob(registry, 900, bytes([n])) for n in range(9)]
+    registry.fails(big.digest, Stalls(10))
     async with run(streams=2) as bringing:
-        await bringing.bring(big, *others)
-    first = asked(registry)[: len(others)]
-    assert first.count(big.digest) < len(others), "the others had their turns"
-    assert registry.blob_bytes == big.size + sum(other.size for other in others)
+        work = asyncio.create_task(bringing.bring(big, *others))
+        await until(lambda: asked(registry).count(big.digest) == 6)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+    assert asked(registry)[0] == big.digest
+    assert asked(registry)[1:10] == [other.digest for other in others]
 
 
 @pytest.mark.parametrize("streams", [1, 4])
@@ -154,11 +158,13 @@ async def test_a_range_that_fails_in_passing_costs_nothing_but_what_is_missing(
 ) -> None:
     big = blob(registry, 275_000)
     registry.fails(big.digest, fault, fault)
-    async with run(stall_s=0.5) as bringing:
+    stalls = isinstance(fault, Stalls)
+    async with run(stall_s=0.5 if stalls else 20.0) as bringing:
         await bringing.bring(big)
         assert bringing.spool.whole(big.digest).read_bytes() == registry.blobs[big.digest]
-    # A range that was moved is not read, but it was sent.
-    assert registry.blob_bytes <= big.size + (100_000 if isinstance(fault, MovesRange) else 0)
+    # A range that was moved is not read, but it was sent; a busy machine may stall by itself.
+    if not stalls:
+        assert registry.blob_bytes <= big.size + (100_000 if isinstance(fault, MovesRange) else 0)
 
 
 async def test_a_blob_that_must_wait_lets_others_use_its_stream(

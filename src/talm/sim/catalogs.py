@@ -29,7 +29,6 @@ CHANNELS: Final[Mapping[str, Sequence[str]]] = {
     "stable": ("4.10.0", "4.10.1", "4.10.2"),
     "candidate": ("4.11.0", "4.11.1"),
 }
-_OPERAND_KIB: Final = 32
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=120)
 _SCHEMA: Final = """
 CREATE TABLE package(name TEXT PRIMARY KEY, default_channel TEXT);
@@ -56,11 +55,13 @@ class SyntheticCatalog:
         return f"{package}.v{CHANNELS[channel][-1]}"
 
 
-def build_catalog(registry: str, *, seed: int = 1, database: bool = False) -> SyntheticCatalog:
-    """Build a catalog whose images are at `registry` (HOST:PORT)."""
+def build_catalog(
+    registry: str, *, seed: int = 1, database: bool = False, image_kib: int = 32
+) -> SyntheticCatalog:
+    """Build a catalog whose images are at `registry` (HOST:PORT), each of `image_kib`."""
     chance = random.Random(f"{seed} catalog")
     bundles = {
-        f"{package}.v{version}": _bundle_images(chance, package, version)
+        f"{package}.v{version}": _bundle_images(chance, package, version, image_kib << 10)
         for package in PACKAGES
         for versions in CHANNELS.values()
         for version in versions
@@ -170,12 +171,14 @@ def _insert_channel(database: sqlite3.Connection, blob: Blob) -> None:
     database.execute("INSERT INTO channel VALUES (?, ?, ?)", (blob["name"], blob["package"], head))
 
 
-def _bundle_images(chance: random.Random, package: str, version: str) -> tuple[SyntheticImage, ...]:
+def _bundle_images(
+    chance: random.Random, package: str, version: str, size: int
+) -> tuple[SyntheticImage, ...]:
     """The bundle's own image, then the operator and what it runs."""
     return tuple(
         build_image(
             f"operators/{package}{suffix}",
-            [{f"{package}{suffix}-{version}": chance.randbytes(_OPERAND_KIB << 10)}],
+            [{f"{package}{suffix}-{version}": chance.randbytes(size)}],
         )
         for suffix in ("-bundle", "", "-daemon")
     )

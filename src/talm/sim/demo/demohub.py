@@ -1,5 +1,5 @@
 """What the hub of the demo holds before the walk-through begins, as a site's people would have it:
-the policy with the release, where it applies, and what a broken-off update has left behind.
+the policy with the release and the operators, where it applies, and what a broken-off update has left behind.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from talm.api.kinds import Kind
 from talm.api.words import CLUSTER_NAME_LABEL, MANUAL_NAMESPACE, OVERRIDES_CONFIG_MAP, View
 from talm.errors import NotFound
 from talm.kube.client import Client
+from talm.sim.catalogs import PACKAGES
 from talm.sim.graph import Release
 
 NAMESPACE: Final = "ztp-group-du-sno"
@@ -22,6 +23,7 @@ POLICY: Final = "du-upgrade-platform-upgrade"
 CHANNEL: Final = "stable-4.10"
 VERSION: Final = "4.10.9"
 OLD_VERSION: Final = "4.9.18"
+_CATALOG: Final = {"name": "redhat-operators", "namespace": "openshift-marketplace"}
 
 LEFTOVER: Final = "left-by-an-earlier-update"
 
@@ -32,19 +34,11 @@ def releases(image: str) -> list[Release]:
     return [Release(OLD_VERSION, before, (CHANNEL,)), Release(VERSION, image, (CHANNEL,))]
 
 
-def policy(upstream: str) -> dict[str, Any]:
-    """The root policy: informs about a ClusterVersion whose release the graph at `upstream` knows."""
-    spec = {
-        "upstream": upstream,
-        "channel": CHANNEL,
-        "desiredUpdate": {"version": VERSION},
-    }
-    wanted = {
-        "apiVersion": "config.openshift.io/v1",
-        "kind": "ClusterVersion",
-        "metadata": {"name": "version"},
-        "spec": spec,
-    }
+def policy(upstream: str, index: str) -> dict[str, Any]:
+    """The root policy: informs about a ClusterVersion whose release the graph at `upstream` knows,
+    and about operators that come from the catalog in the image `index`.
+    """
+    wanted = [_cluster_version(upstream), *_operators(index)]
     template = {
         "apiVersion": "policy.open-cluster-management.io/v1",
         "kind": "ConfigurationPolicy",
@@ -52,7 +46,9 @@ def policy(upstream: str) -> dict[str, Any]:
         "spec": {
             "remediationAction": "inform",
             "severity": "low",
-            "object-templates": [{"complianceType": "musthave", "objectDefinition": wanted}],
+            "object-templates": [
+                {"complianceType": "musthave", "objectDefinition": body} for body in wanted
+            ],
         },
     }
     return {
@@ -63,6 +59,43 @@ def policy(upstream: str) -> dict[str, Any]:
             "policy-templates": [{"objectDefinition": template}],
         },
     }
+
+
+def _cluster_version(upstream: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "config.openshift.io/v1",
+        "kind": "ClusterVersion",
+        "metadata": {"name": "version"},
+        "spec": {
+            "upstream": upstream,
+            "channel": CHANNEL,
+            "desiredUpdate": {"version": VERSION},
+        },
+    }
+
+
+def _operators(index: str) -> list[dict[str, Any]]:
+    """A CatalogSource, and a Subscription of each of its packages."""
+    olm = "operators.coreos.com/v1alpha1"
+    catalog = {
+        "apiVersion": olm,
+        "kind": "CatalogSource",
+        "metadata": _CATALOG,
+        "spec": {"sourceType": "grpc", "image": index},
+    }
+    source = {"source": _CATALOG["name"], "sourceNamespace": _CATALOG["namespace"]}
+    return [
+        catalog,
+        *(
+            {
+                "apiVersion": olm,
+                "kind": "Subscription",
+                "metadata": {"name": package, "namespace": f"openshift-{package}"},
+                "spec": {"name": package, "channel": "stable", **source},
+            }
+            for package in PACKAGES
+        ),
+    ]
 
 
 def placement() -> dict[str, Any]:
@@ -96,12 +129,12 @@ def overrides() -> dict[str, Any]:
     }
 
 
-async def write_policy(client: Client, upstream: str) -> None:
+async def write_policy(client: Client, upstream: str, index: str) -> None:
     """Write all of it; raises ApiError."""
     bodies: list[tuple[Kind, Mapping[str, Any]]] = [
         (kinds.NAMESPACE, {"metadata": {"name": NAMESPACE}}),
         (kinds.CONFIG_MAP, overrides()),
-        (kinds.POLICY, policy(upstream)),
+        (kinds.POLICY, policy(upstream, index)),
         (kinds.PLACEMENT, placement()),
         (kinds.PLACEMENT_BINDING, binding()),
     ]

@@ -24,7 +24,7 @@ from talm.api.pod import StoreKind
 from talm.api.words import MANUAL_NAMESPACE
 from talm.errors import SetupError
 from talm.kube.client import Client
-from talm.sim import images
+from talm.sim import catalogs, images
 from talm.sim.agents.policyagent import PolicyPlan
 from talm.sim.demo import demohub
 from talm.sim.demo.thinline import ThinLine
@@ -43,11 +43,12 @@ from talm.spokes.ownstore import STORES
 WORKLOAD_IMAGE: Final = "registry.example.com/talm/workload:demo"
 REAL_AT_MOST: Final = 6
 """A control plane takes some 450 MB; clusters beyond these exist in memory alone."""
-RELEASE_MIB: Final = 8.0
+_RELEASE_MIB: Final = 24.0
+_OPERATOR_IMAGE_KIB: Final = 512
 # A minute and a half for one cluster's release: longer than anybody needs to look at the Job.
-THIN_BYTES_PER_S: Final = RELEASE_MIB * 2**20 / 90
+THIN_BYTES_PER_S: Final = _RELEASE_MIB * 2**20 / 90
 # Then a few seconds, which the progress can be seen in.
-WIDE_BYTES_PER_S: Final = RELEASE_MIB * 2**20 / 3
+WIDE_BYTES_PER_S: Final = _RELEASE_MIB * 2**20 / 3
 _REF_NAME: Final = "org.opencontainers.image.ref.name"
 _STOP_S: Final = 3.0
 
@@ -121,6 +122,8 @@ class DemoWorld:
         self.clusters = tuple(clusters)
         self.image = ""
         """The release image that the policy asks for, by digest."""
+        self.index = ""
+        """The image of the catalog that the policy's operators come from, by digest."""
         self.spokes: dict[str, DemoSpoke] = {}
         self.hub = ControlPlane(directory / "hub", fsync=False, progress=progress)
         self.client: Client
@@ -181,7 +184,7 @@ class DemoWorld:
             self._start_agents()
         await self._start_fleet()
         graph = await self._stack.enter_async_context(GraphServer(demohub.releases(self.image)))
-        await demohub.write_policy(self.client, graph.url)
+        await demohub.write_policy(self.client, graph.url, self.index)
         assert self.operator is not None  # noqa: S101 - just started
         await deployment.wait_leading(self.client, self.operator, progress=self._progress)
 
@@ -194,11 +197,13 @@ class DemoWorld:
         await self.registry.start()
         line = ThinLine(self.registry.port)
         self.line = await self._stack.enter_async_context(line)
-        self.image = await images.push(
-            self.line.address, version=demohub.VERSION, size_mib=RELEASE_MIB
-        )
+        self.image = await images.push(line.address, version=demohub.VERSION, size_mib=_RELEASE_MIB)
+        catalog = catalogs.build_catalog(line.address, image_kib=_OPERATOR_IMAGE_KIB)
+        self.index = await catalogs.push_catalog(line.address, catalog)
         self.set_line(THIN_BYTES_PER_S)
-        self._progress(f"registry: release {demohub.VERSION} is {RELEASE_MIB:g} MiB")
+        self._progress(
+            f"registry: release {demohub.VERSION} of {_RELEASE_MIB:g} MiB and an operator catalog"
+        )
 
     async def _start_spoke(self, name: str) -> None:
         plane = ControlPlane(

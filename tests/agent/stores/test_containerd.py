@@ -44,7 +44,7 @@ async def test_an_image_keeps_its_digest_and_is_listed_by_name(
     listing = (await ctr(containerd, "images", "ls", "-q")).split()
     assert set(names_of(image)) <= set(listing)
     for blob in image.blobs:
-        stored = await containerd.blob(blob)
+        stored = await containerd.blob(blob, tmp_path)
         assert stored is not None
         assert stored.read_bytes() == BUILT.blobs[blob.digest]
 

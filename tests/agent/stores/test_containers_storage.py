@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,10 @@ BUILT = build_image("a", [BASE, {"file": b"content"}])
 
 def docker_image(built: SyntheticImage, name: str) -> Image:
     return resolved(docker_schema_2(built), name)
+
+
+def archives(directory: Path) -> list[Path]:
+    return list(directory.glob("*.tar"))
 
 
 async def podman_images() -> list[dict[str, Any]]:
@@ -94,6 +99,34 @@ async def test_a_file_system_without_skopeo_is_a_failure_of_the_store(tmp_path: 
     with pytest.raises(AgentError, match="chroot ended with exit code 127") as caught:
         await ContainersStorage(tmp_path).prepare()
     assert caught.value.kind == "StoreFailed"
+
+
+async def test_a_layer_is_read_from_its_unpacked_files(
+    storage: ContainersStorage, tmp_path: Path
+) -> None:
+    image = resolved(BUILT, "registry.example/a@")
+    assert await storage.blob(image.blobs[1], tmp_path) is None
+    await storage.put(image, spooled(tmp_path / "spool", BUILT))
+    for layer in parts_of(image).layers:
+        file = await storage.blob(layer, tmp_path)
+        assert file is not None
+        assert file.read_bytes() == gzip.decompress(BUILT.blobs[layer.digest])
+
+
+async def test_a_layer_whose_files_were_changed_is_not_read(
+    storage: ContainersStorage, tmp_path: Path
+) -> None:
+    image = resolved(BUILT, "registry.example/a@")
+    await storage.put(image, spooled(tmp_path / "spool", BUILT))
+    changed = list(storage.directory.rglob("file"))
+    assert changed
+    for file in changed:
+        file.write_bytes(b"CONTENT")
+    assert await storage.blob(parts_of(image).layers[1], tmp_path) is None
+    for file in changed:
+        file.unlink()
+    assert await storage.blob(parts_of(image).layers[1], tmp_path) is None
+    assert not archives(tmp_path)
 
 
 async def test_layers_that_are_there_are_not_moved_again(

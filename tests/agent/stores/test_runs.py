@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from talm.agent.settings import Settings
 from talm.agent.stores.containerd import Containerd
 from talm.agent.stores.containers_storage import ContainersStorage
 from talm.agent.stores.tools import run
-from talm.sim.images import SyntheticImage, build_image
+from talm.sim.images import SyntheticImage, build_image, build_release
 
 from ..conftest import SettingsFor
 from ..faultyregistry import FaultyRegistry
@@ -20,7 +21,7 @@ BASE = {"base": b"shared"}
 IMAGES = [build_image(name, [BASE, {"file": name.encode()}]) for name in ("a", "b", "c")]
 
 
-def unique(images: list[SyntheticImage]) -> int:
+def unique(images: Sequence[SyntheticImage]) -> int:
     blobs = {digest: len(blob) for image in images for digest, blob in image.blobs.items()}
     return sum(blobs.values())
 
@@ -59,3 +60,30 @@ async def test_containerd_lists_every_image_of_a_run(
     listed = await run("ctr", "--address", address, "-n", "k8s.io", "images", "ls")
     digests = {line.split()[2] for line in listed.splitlines()[1:]}
     assert digests == {image.digest for image in IMAGES}
+
+
+async def release_pulled_twice(
+    registry: FaultyRegistry, settings_for: SettingsFor, store: str, spool: Path
+) -> None:
+    """Run twice; what the second one reads to learn what to pull, it finds in the store."""
+    images = build_release(registry.host, size_mib=0.2)
+    release = [registry.add(image) for image in images][-1]
+    settings = settings_for(platform_image=release, store=store, spool=spool)
+    assert await run_agent(settings) == 0
+    assert registry.blob_bytes == unique(images)
+    assert await run_agent(settings) == 0
+    assert registry.blob_bytes == unique(images)
+
+
+async def test_a_release_in_containers_storage_is_not_fetched_again_to_be_read(
+    storage: ContainersStorage, registry: FaultyRegistry, settings_for: SettingsFor, tmp_path: Path
+) -> None:
+    place = "containers-storage"
+    await release_pulled_twice(registry, settings_for, place, tmp_path / "spool")
+
+
+async def test_a_release_in_containerd_is_not_fetched_again_to_be_read(
+    containerd: Containerd, registry: FaultyRegistry, settings_for: SettingsFor, tmp_path: Path
+) -> None:
+    place = f"containerd:{containerd.socket}"
+    await release_pulled_twice(registry, settings_for, place, tmp_path / "spool")

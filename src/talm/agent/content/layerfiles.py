@@ -30,8 +30,11 @@ class LayerFiles:
         return self._spools[-1].directory
 
     async def file(self, image: Image, blob: Blob) -> Path:
-        """Return a file with the blob's bytes as served.  Raises AgentError of the download."""
-        if (stored := await self._store.blob(blob)) is not None:
+        """Return a file with the layer, as served or uncompressed.
+
+        Raises AgentError of the download or of the store.
+        """
+        if (stored := await self._store.blob(blob, self.scratch)) is not None:
             return stored
         for spool in self._spools:
             if await asyncio.to_thread(spool.whole(blob.digest).exists):

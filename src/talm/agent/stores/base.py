@@ -26,8 +26,11 @@ class ImageStore(Protocol):
         """Return the blobs of `image` that the store does not hold intact; it has been asked."""
         ...
 
-    async def blob(self, blob: Blob) -> Path | None:
-        """Return an intact file with the blob as served; None when the store keeps none."""
+    async def blob(self, blob: Blob, scratch: Path) -> Path | None:
+        """Return an intact file with a layer, as served or uncompressed; None when there is none.
+
+        A store that keeps no such file makes one in the directory `scratch`.
+        """
         ...
 
     async def put(self, image: Image, spool: Spool) -> None:

@@ -81,7 +81,7 @@ class Containerd:
             return ()
         return tuple(blob for blob in image.blobs if blob.digest not in self._held.blobs)
 
-    async def blob(self, blob: Blob) -> Path | None:
+    async def blob(self, blob: Blob, scratch: Path) -> Path | None:
         """Return the content store's file, where this process can see it and it is intact."""
         algorithm, _, encoded = blob.digest.partition(":")
         file = self._content_root / "blobs" / algorithm / encoded

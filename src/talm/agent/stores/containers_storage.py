@@ -59,9 +59,13 @@ class ContainersStorage:
             held.add(config)
         return tuple(blob for blob in image.blobs if blob.digest not in held)
 
-    async def blob(self, blob: Blob) -> Path | None:
-        """Return None: layers are kept unpacked only."""
-        return None
+    async def blob(self, blob: Blob, scratch: Path) -> Path | None:
+        """Put the layer's archive together from its unpacked files, uncompressed."""
+        target = scratch / f"{blob.digest.replace(':', '-')}.tar"
+        files = await self._look()
+        with storage_errors(scratch):
+            whole = await asyncio.to_thread(files.write_layer, blob.digest, target)
+        return target if whole else None
 
     async def put(self, image: Image, spool: Spool) -> None:
         """Have skopeo copy the image under each of its names."""

@@ -65,7 +65,7 @@ class OciLayout:
         """Return the blobs that are absent or damaged; a damaged file is removed."""
         return tuple([b for b in image.blobs if not await self._holds(b.digest, b.size)])
 
-    async def blob(self, blob: Blob) -> Path | None:
+    async def blob(self, blob: Blob, scratch: Path) -> Path | None:
         """Return the blob's file when it is there and intact."""
         return self.blob_file(blob.digest) if await self._holds(blob.digest, blob.size) else None
 

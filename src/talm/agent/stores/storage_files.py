@@ -11,6 +11,7 @@ here.  The system's store only: a user's own one (rootless podman) is not looked
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import tomllib
@@ -22,6 +23,7 @@ import msgspec
 
 from talm.agent.content.manifests import Image, parts_of
 from talm.agent.failures import failure
+from talm.agent.stores.unpacked import NotThere, assemble
 from talm.agent.transfer.spool import storage_errors
 from talm.api.progress import FailureClass
 
@@ -76,6 +78,23 @@ class StorageFiles:
         """Return the digests, compressed and not, of all layers that are there whole."""
         whole = [layer for layer in self._layers.values() if layer.is_complete]
         return {layer.compressed for layer in whole} | {layer.uncompressed for layer in whole}
+
+    def write_layer(self, digest: str, target: Path) -> bool:
+        """Write a layer's archive, uncompressed; False when that is not what was unpacked."""
+        for layer in self._layers.values():
+            if layer.compressed == digest and layer.is_complete:
+                return self._assemble(layer, target)
+        return False
+
+    def _assemble(self, layer: LayerRecord, target: Path) -> bool:
+        for root in self._roots:
+            split = root / f"{self._driver}-layers" / f"{layer.id}.tar-split.gz"
+            for tree in (f"{layer.id}/diff", f"dir/{layer.id}"):  # overlay; vfs
+                with contextlib.suppress(NotThere):
+                    if assemble(split, root / self._driver / tree, target) == layer.uncompressed:
+                        return True
+        target.unlink(missing_ok=True)
+        return False
 
     def config_file(self, digest: str) -> Path | None:
         """Return the file of an image's config, when an image that has it is there."""

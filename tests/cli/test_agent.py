@@ -117,6 +117,20 @@ async def test_a_wrong_flag_is_the_command_lines_own_error(tmp_path: Path) -> No
     assert "--no-such-flag" in output
 
 
+async def test_unpinning_says_how_many_names_were_pinned(tmp_path: Path) -> None:
+    assert await end_of(await start(tmp_path, "unpin")) == (0, "0 names unpinned\n")
+
+
+async def test_unpinning_where_no_store_answers_fails_in_its_class(tmp_path: Path) -> None:
+    store = f"containerd:{tmp_path}/none.sock"
+    code, output = await end_of(await start(tmp_path, "unpin", "--store", store))
+    assert code == EXIT_CODES[FailureClass.STORE_FAILED]
+    assert (
+        output
+        == f"talm agent unpin: StoreFailed: {tmp_path}/none.sock: no containerd listens there\n"
+    )
+
+
 async def test_cleaning_says_what_it_freed(tmp_path: Path) -> None:
     spool = tmp_path / "images" / ".spool"
     spool.mkdir(parents=True)

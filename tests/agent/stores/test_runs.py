@@ -62,6 +62,22 @@ async def test_containerd_lists_every_image_of_a_run(
     assert digests == {image.digest for image in IMAGES}
 
 
+async def test_a_run_pins_its_images_instead_of_the_last_one_s(
+    newer_containerd: Containerd,
+    registry: FaultyRegistry,
+    settings_for: SettingsFor,
+    tmp_path: Path,
+) -> None:
+    place, spool = f"containerd:{newer_containerd.socket}", tmp_path / "spool"
+    specs = [registry.add(image) for image in IMAGES]
+    pinned = 'labels."io.cri-containerd.pinned"==pinned'
+    ctr = ("ctr", "--address", str(newer_containerd.socket), "-n", "k8s.io")
+    for wanted in (specs[:2], specs[1:]):
+        settings = settings_for(*wanted, store=place, spool=spool)
+        assert await run_agent(settings) == 0
+        assert set((await run(*ctr, "images", "ls", "-q", pinned)).split()) == set(wanted)
+
+
 async def release_pulled_twice(
     registry: FaultyRegistry, settings_for: SettingsFor, store: str, spool: Path
 ) -> None:

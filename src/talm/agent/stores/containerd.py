@@ -60,8 +60,6 @@ class Containerd:
 
     async def prepare(self) -> None:
         """Ask for version and place.  Raises AgentError (StoreFailed) when nobody answers."""
-        if not await asyncio.to_thread(self.socket.is_socket):  # ctr would wait 10 s for it
-            raise failure(FailureClass.STORE_FAILED, f"{self.socket}: no containerd listens there")
         self._pins = _server_version(await self._ctr("version")) >= _FIRST_WITH_PINS
         plugins = await self._ctr("plugins", "ls", "-d", f"type=={_CONTENT}")
         found = re.search(r"^\s+root\s+(/.+?)\s*$", plugins, re.MULTILINE)
@@ -137,6 +135,8 @@ class Containerd:
         return _read_check(await self._ctr("images", "check", *which, partly=True))
 
     async def _ctr(self, *arguments: str, feed: Feed | None = None, partly: bool = False) -> str:
+        if not await asyncio.to_thread(self.socket.is_socket):  # ctr would wait 10 s for it
+            raise failure(FailureClass.STORE_FAILED, f"{self.socket}: no containerd listens there")
         address = ("--address", str(self.socket), "--namespace", _NAMESPACE)
         return await run("ctr", *address, *arguments, feed=feed, partly=partly)
 

@@ -22,6 +22,7 @@ from talm.agent.failures import failure
 from talm.agent.stores.names import names_of
 from talm.agent.stores.oci_archive import write_archive
 from talm.agent.stores.tools import Feed, run
+from talm.agent.stores.turns import Turns
 from talm.agent.transfer.spool import Spool, file_digest, storage_errors
 from talm.api.progress import FailureClass
 
@@ -50,8 +51,8 @@ class Containerd:
         self.socket = socket
         self._content_root = _DEFAULT_ROOT / _CONTENT
         self._pins = False
-        self._held: _Held | None = None  # as asked; None after a change
-        self._one_at_a_time = asyncio.Lock()  # two imports that share a layer would unpack it twice
+        self._held: _Held | None = None
+        self._turns = Turns()
 
     @property
     def directory(self) -> Path:
@@ -70,11 +71,10 @@ class Containerd:
         """Return the blobs that are not in the content store, which checks what it takes in.
 
         None for an image that is unpacked: its layers may have been dropped since, containerd has
-        a setting for that (`discard_unpacked_layers`).
+        a setting for that (`discard_unpacked_layers`).  Asked once, and kept in mind.
         """
         if self._held is None:
-            blobs = frozenset((await self._ctr("content", "ls", "-q")).split())
-            self._held = _Held(blobs, frozenset((await self._ready()).values()))
+            self._held = _Held(await self._blobs(), frozenset((await self._ready()).values()))
         if image.digest in self._held.ready:
             return ()
         return tuple(blob for blob in image.blobs if blob.digest not in self._held.blobs)
@@ -90,19 +90,21 @@ class Containerd:
 
     async def put(self, image: Image, spool: Spool) -> None:
         """Import what is missing and unpack it, or name what is there under another name."""
-        async with self._one_at_a_time:
+        async with self._turns.of(await self.missing(image)):
             there = await self._ready(image)
             names = [name for name in names_of(image) if name not in there]
-            self._held = None
             if there and names:
                 await self._ctr("images", "tag", "--force", next(iter(there)), *names)
             elif names:
                 await self._import(image, spool)
-            self._held = None
+        if self._held:
+            blobs = {blob.digest for blob in image.blobs}
+            self._held = _Held(self._held.blobs | blobs, self._held.ready | {image.digest})
 
     async def _import(self, image: Image, spool: Spool) -> None:
-        missing = await self.missing(image)
-        blobs = [(blob.digest, spool.whole(blob.digest)) for blob in missing]
+        held = await self._blobs()
+        missing = [blob.digest for blob in image.blobs if blob.digest not in held]
+        blobs = [(digest, spool.whole(digest)) for digest in missing]
         feed = functools.partial(write_archive, image=image, names=names_of(image), blobs=blobs)
         await self._ctr("images", "import", "-", feed=feed)
 
@@ -127,6 +129,9 @@ class Containerd:
         for name in set(ours) - kept:
             await self._ctr("images", "label", name, f"{_PIN}=", f"{_OURS}=")
         return len(set(ours) - kept)
+
+    async def _blobs(self) -> frozenset[str]:
+        return frozenset((await self._ctr("content", "ls", "-q")).split())
 
     async def _ready(self, image: Image | None = None) -> dict[str, str]:
         """Return the digest by name of all unpacked images, or of those that are `image`."""

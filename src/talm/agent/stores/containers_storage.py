@@ -24,6 +24,7 @@ from talm.agent.stores.gateway import Upstream, serve
 from talm.agent.stores.names import names_of, repository
 from talm.agent.stores.storage_files import StorageFiles, find_driver, find_storage
 from talm.agent.stores.tools import run
+from talm.agent.stores.turns import Turns
 from talm.agent.transfer.spool import Spool, storage_errors
 
 _ROOT: Final = Path("/")
@@ -38,7 +39,7 @@ class ContainersStorage:
     def __init__(self, root: Path = _ROOT, upstream: Upstream | None = None) -> None:
         self._root = root
         self._upstream = upstream
-        self._one_at_a_time = asyncio.Lock()  # two copies that share a layer would unpack it twice
+        self._turns = Turns()
 
     @property
     def directory(self) -> Path:
@@ -69,7 +70,7 @@ class ContainersStorage:
 
     async def put(self, image: Image, spool: Spool) -> None:
         """Have skopeo copy the image under each of its names."""
-        async with self._one_at_a_time:
+        async with self._turns.of(await self.missing(image)):
             for name in names_of(image):
                 await self._copy(image, name, spool)
 

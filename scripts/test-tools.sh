@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Installs the container tools that tests call (skopeo, podman, containerd), on Debian as root.
+# Installs the container tools that tests call (skopeo, podman, containerd, runc), on Debian as root.
 # Says what it does; where it cannot, it says so, and the tests that need them are skipped.
 set -euo pipefail
 
+programs=(skopeo podman containerd runc)
 missing=()
-for program in skopeo podman containerd; do
+for program in "${programs[@]}"; do
   command -v "$program" >/dev/null || missing+=("$program")
 done
 if [[ ${#missing[@]} -eq 0 ]]; then
-  echo "test tools: skopeo, podman and containerd are there"
+  echo "test tools: ${programs[*]} are there"
   exit 0
 fi
 if [[ $EUID -ne 0 ]] || ! command -v apt-get >/dev/null; then
@@ -26,7 +27,7 @@ if [[ ! -e $policy ]]; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-apt-get install -y -qq --no-install-recommends "${missing[@]}" crun >/dev/null
-for program in skopeo podman containerd; do
-  "$program" --version
+apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+for program in "${programs[@]}"; do
+  "$program" --version | head -n 1
 done

@@ -29,5 +29,5 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 for program in "${programs[@]}"; do
-  "$program" --version | head -n 1
+  "$program" --version
 done

@@ -369,6 +369,17 @@ async def test_a_deadline_ends_the_process_and_fails_the_job(
     assert not alive(pid)
 
 
+async def test_a_killed_process_is_a_failed_pod_as_with_a_kernel_short_of_memory(
+    api: Client, node: SimulatedNode, namespace: str
+) -> None:
+    await api.create(kinds.JOB, sleeper(namespace, ""))
+    await pid_of_sleeper(node)
+    node.kill("another-namespace")
+    node.kill(namespace)
+    assert await end_of_job(api, namespace) == {"Failed": "BackoffLimitExceeded"}
+    assert state_of(await pod_of(api, namespace))["terminated"]["exitCode"] == 137
+
+
 async def test_a_node_that_stops_leaves_no_process_and_reports_it_when_it_is_back(
     api: Client, spoke: ControlPlane, namespace: str, tmp_path: Path
 ) -> None:

@@ -1,7 +1,7 @@
 """The manual's walk-through, step by step: commands typed, output shown, every expectation checked.
 
     a broken-off update's leftovers ─► apply, get ─► states up to Active ─► status, Job and pod
-    ─► states up to the end, what is stored ─► enable ─► complete
+    ─► an agent killed ─► states up to the end, what is stored ─► enable ─► complete
 
 Decided here: the order, what is waited for, and what is written down of it (`Record`).  Not here:
 what must hold (sim/demo/expectations.py), what the world consists of (sim/demo/demoworld.py).
@@ -21,11 +21,11 @@ from talm.cli.render import ClusterLine, Screen, readable
 from talm.core.precache import BEFORE_SETUP
 from talm.errors import SetupError
 from talm.sim import waiting
-from talm.sim.demo import demohub
+from talm.sim.demo import demohub, killing
 from talm.sim.demo.breakage import Break, Moment
 from talm.sim.demo.cguwatch import CguWatch, Change
 from talm.sim.demo.demoworld import WIDE_BYTES_PER_S, DemoWorld
-from talm.sim.demo.expectations import CGU_FILE, RUN, Manual, Record, Verdict, judge
+from talm.sim.demo.expectations import CGU_FILE, KILL, RUN, Manual, Record, Verdict, judge
 from talm.sim.plane.kubectl import run_kubectl
 
 PATIENCE_S: Final = 150.0
@@ -102,7 +102,8 @@ class Walk:
             self.record.facts["leftovers"] = await self._leftovers()
 
     async def _finish_precaching(self) -> None:
-        self._screen.step("3. The line gets wider, and pre-caching ends")
+        self._screen.step("3. An agent is killed, the line gets wider, and pre-caching ends")
+        killed = await self._kill_an_agent()
         self._world.set_line(WIDE_BYTES_PER_S)
 
         async def ended() -> bool:
@@ -125,6 +126,33 @@ class Walk:
             for words in await self._world.spokes[name].last_words():
                 self._screen.note(f"{name}: the workload's last words: {words}")
         self._check(RUN)
+        if killed and self._watch.all_are(Phase.SUCCEEDED):
+            self._tell_resumed(killed)
+        self._check(KILL)
+
+    async def _kill_an_agent(self) -> killing.Killed | None:
+        """Kill the workload on the cluster whose Job was shown; None when it came to nothing."""
+        cluster = self._manual.commands["spoke"].cluster
+
+        async def in_the_middle() -> bool:
+            return killing.in_the_middle(self._world, cluster)
+
+        await self._follow("Waiting until some of it has arrived", in_the_middle, FINAL_PHASES)
+        if not await in_the_middle() or self._watch.state(cluster) != Phase.ACTIVE:
+            return None
+        killed = killing.kill(self._world, cluster)
+        held = killed.held[cluster] / _MIB
+        self._screen.note(f"Killed (SIGKILL): the agent on {cluster}, with {held:.1f} MiB there.")
+        return killed
+
+    def _tell_resumed(self, killed: killing.Killed) -> None:
+        resumed = killed.resumed(self._world.held_bytes(), self._world.line.carried)
+        self.record.facts["resumed"] = resumed
+        held, fetched, total = (resumed[key] / _MIB for key in ("held", "fetched", "total"))
+        self._screen.note(
+            f"{killed.cluster}: of {total:.1f} MiB {held:.1f} were there when its agent was killed; "
+            f"its next attempt fetched {fetched:.1f} MiB"
+        )
 
     async def _update(self) -> None:
         self._screen.step("4. The maintenance window opens: enable: true")

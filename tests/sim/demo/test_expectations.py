@@ -14,7 +14,8 @@ from talm.sim.demo.expectations import CGU_FILE, Record, judge, read_manual
 
 ROOT = Path(__file__).parents[3]
 MANUAL = read_manual()
-BY_ID = {entry.id: entry for entry in MANUAL.expectations}
+EVERY = (*MANUAL.expectations, *MANUAL.beyond)
+BY_ID = {entry.id: entry for entry in EVERY}
 
 Change = Callable[[Record], None]
 
@@ -39,6 +40,13 @@ def fact(name: str, value: object) -> Change:
     def change(record: Record) -> None:
         assert record.facts[name] != value
         record.facts[name] = value
+
+    return change
+
+
+def resumed(**bytes_there: int) -> Change:
+    def change(record: Record) -> None:
+        record.facts["resumed"] |= bytes_there
 
     return change
 
@@ -133,13 +141,14 @@ FALSIFIED: dict[str, list[Change]] = {
         printed("complete", '"Precaching is completed"', '"Precaching completed"'),
     ],
     "order-when-complete": [printed("complete", FIRST, ANOTHER)],
+    "resumed": [resumed(fetched=28_500_000), resumed(held=100_000, fetched=28_400_000)],
     "times-when-complete": [printed("complete", ':50Z"', ':50.5Z"')],
 }
 CHANGES = [(name, change) for name, changes in FALSIFIED.items() for change in changes]
 
 
 def test_a_good_walk_holds_in_every_line() -> None:
-    verdicts = [judge(entry, recorded()) for entry in MANUAL.expectations]
+    verdicts = [judge(entry, recorded()) for entry in EVERY]
     assert [(v.expectation.id, v.seen) for v in verdicts if not v.holds] == []
 
 
@@ -154,10 +163,10 @@ def test_a_changed_word_is_noticed_and_shown(name: str, change: Change) -> None:
 
 def test_every_expectation_is_falsified() -> None:
     assert FALSIFIED.keys() == BY_ID.keys()
-    assert len(BY_ID) == len(MANUAL.expectations), "ids are unique"
+    assert len(BY_ID) == len(EVERY), "ids are unique"
 
 
-@pytest.mark.parametrize("entry", MANUAL.expectations, ids=lambda entry: entry.id)
+@pytest.mark.parametrize("entry", EVERY, ids=lambda entry: entry.id)
 def test_nothing_holds_of_a_walk_that_came_to_nothing(entry: expectations.Expectation) -> None:
     assert not judge(entry, Record(clusters=("cnfdb1",), sites=(), image="none")).holds
 
@@ -195,7 +204,11 @@ def test_every_command_is_the_manuals_and_looked_at() -> None:
     }
     assert MANUAL.commands["running"].arguments()[-1] == "jsonpath={.status}"
     assert MANUAL.commands["list"].with_kubectl() == "kubectl get cgu -A"
-    assert {entry.look for entry in MANUAL.expectations} <= {*MANUAL.commands, expectations.RUN}
+    assert {entry.look for entry in EVERY} <= {
+        *MANUAL.commands,
+        expectations.RUN,
+        expectations.KILL,
+    }
 
 
 def test_the_cgu_that_is_applied_is_the_sample() -> None:

@@ -12,21 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import sys
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from talm.api import kinds
-from talm.api.pod import StoreKind
-from talm.api.words import MANUAL_NAMESPACE
 from talm.errors import SetupError
 from talm.kube.client import Client
 from talm.sim import catalogs, images
 from talm.sim.agents.policyagent import PolicyPlan
 from talm.sim.demo import demohub
+from talm.sim.demo.demospoke import DemoSpoke
 from talm.sim.demo.thinline import ThinLine
 from talm.sim.fleet import Fleet, FleetSettings
 from talm.sim.graph import GraphServer
@@ -38,7 +34,6 @@ from talm.sim.plane.processes import Child, Progress, say_nothing
 from talm.sim.plane.registry import Registry
 from talm.sim.spoke.kubespoke import KubeSpoke
 from talm.sim.spoke.spokejobs import JobPlan
-from talm.spokes.ownstore import STORES
 
 WORKLOAD_IMAGE: Final = "registry.example.com/talm/workload:demo"
 REAL_AT_MOST: Final = 6
@@ -49,7 +44,6 @@ _OPERATOR_IMAGE_KIB: Final = 512
 THIN_BYTES_PER_S: Final = _RELEASE_MIB * 2**20 / 90
 # Then a few seconds, which the progress can be seen in.
 WIDE_BYTES_PER_S: Final = _RELEASE_MIB * 2**20 / 3
-_REF_NAME: Final = "org.opencontainers.image.ref.name"
 _STOP_S: Final = 3.0
 
 
@@ -64,42 +58,6 @@ def check_programs() -> None:
             f"{exc}\nThe demo starts its own clusters, so 'make controlplane' is what it needs; "
             "an existing cluster cannot take their place"
         ) from exc
-
-
-@dataclass(frozen=True, slots=True)
-class DemoSpoke:
-    """A cluster with a control plane and a node of its own."""
-
-    plane: ControlPlane
-    node: SimulatedNode
-    client: Client
-
-    @property
-    def layout(self) -> Path:
-        """The OCI layout that the workload fills, where it really is."""
-        return self.node.host_path(STORES[StoreKind.OCI_LAYOUT].place.partition(":")[2])
-
-    def stored_digest(self, image: str) -> str:
-        """Hash the manifest that the layout has for `image`; "" when it has none."""
-        try:
-            index = json.loads((self.layout / "index.json").read_text())
-            for entry in index["manifests"]:
-                if entry.get("annotations", {}).get(_REF_NAME) == image:
-                    return images.digest_of(self.blob(entry["digest"]).read_bytes())
-        except (OSError, ValueError):
-            return ""
-        return ""
-
-    async def last_words(self) -> list[str]:
-        """What pods that failed have left in their termination log."""
-        pods = await self.client.list(kinds.POD, MANUAL_NAMESPACE)
-        containers = [c for pod in pods for c in pod["status"].get("containerStatuses") or ()]
-        ends = [container["state"].get("terminated") or {} for container in containers]
-        return [str(end["message"]) for end in ends if end.get("message")]
-
-    def blob(self, digest: str) -> Path:
-        """Where the layout keeps a blob."""
-        return self.layout / "blobs" / digest.replace(":", "/")
 
 
 class DemoWorld:
@@ -146,6 +104,10 @@ class DemoWorld:
     def set_line(self, bytes_per_s: float) -> None:
         """Set how much of the line to the registry each cluster has."""
         self.line.set_rate(bytes_per_s * len(self.spokes or self.clusters))
+
+    def held_bytes(self) -> dict[str, int]:
+        """How many bytes of images each cluster with a node has by now."""
+        return {name: spoke.held_bytes() for name, spoke in self.spokes.items()}
 
     def check(self) -> None:
         """Raise SetupError, with the end of its log, when some part has ended."""

@@ -24,6 +24,8 @@ from talm.sim.plane.kubectltables import read_tables
 FOLDER: Final = Path(__file__).with_name("manual")
 CGU_FILE: Final = FOLDER / "clustergroupupgrades-group-du.yaml"
 RUN: Final = "run"
+KILL: Final = "kill"
+_MIB: Final = 1 << 20
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _NOTHING: Final = object()
 
@@ -104,15 +106,23 @@ class Fact(_Expectation, frozen=True, tag="fact"):
     among: Literal["clusters", "sites"] = "clusters"
 
 
-Expectation: TypeAlias = Columns | Row | ConditionIs | Order | Times | Value | Fact
+class Resumed(_Expectation, frozen=True, tag="resumed"):
+    """Of the bytes that were there when an agent was killed, `at_most` were fetched again."""
+
+    of: str
+    at_most: int
+
+
+Expectation: TypeAlias = Columns | Row | ConditionIs | Order | Times | Value | Fact | Resumed
 
 
 class Manual(msgspec.Struct, frozen=True):
-    """The whole file."""
+    """The whole file; `beyond` has what the demo shows and the manual does not promise."""
 
     states: tuple[State, ...]
     commands: dict[str, Command]
     expectations: tuple[Expectation, ...]
+    beyond: tuple[Expectation, ...]
 
     def state(self, stored: str) -> State:
         """The state of a stored value; absent is the first one.  An unknown value names itself."""
@@ -121,8 +131,8 @@ class Manual(msgspec.Struct, frozen=True):
         return known.get(wanted, State(wanted, wanted, "a state that the manual does not know"))
 
     def about(self, look: str) -> list[Expectation]:
-        """The expectations of one command's output, or of `run`, in the file's order."""
-        return [entry for entry in self.expectations if entry.look == look]
+        """The expectations of one command's output, of `run` or of `kill`, in the file's order."""
+        return [entry for entry in (*self.expectations, *self.beyond) if entry.look == look]
 
 
 class Record(msgspec.Struct):
@@ -170,6 +180,8 @@ def _problem(expectation: Expectation, record: Record) -> str | None:
     """What is wrong, None for nothing."""
     if isinstance(expectation, Fact):
         return _fact(expectation, record)
+    if isinstance(expectation, Resumed):
+        return _resumed(expectation, record)
     output = record.outputs.get(expectation.look, "")
     if not output.strip():
         return "nothing was printed"
@@ -255,6 +267,16 @@ def _fact(expectation: Fact, record: Record) -> str | None:
     names = record.sites if expectation.among == "sites" else record.clusters
     odd = [f"{name}: {_said(seen.get(name))}" for name in names if seen.get(name) != wanted]
     return "; ".join(odd) or None
+
+
+def _resumed(expectation: Resumed, record: Record) -> str | None:
+    seen = record.facts.get(expectation.of)
+    if seen is None:
+        return "it did not come to that"
+    again = seen["held"] + seen["fetched"] - seen["total"]
+    if expectation.at_most < seen["held"] and again <= expectation.at_most:
+        return None
+    return f"{again / _MIB:.1f} of {seen['held'] / _MIB:.1f} MiB were fetched again"
 
 
 def _filled(value: Any, record: Record) -> Any:

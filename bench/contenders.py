@@ -113,9 +113,11 @@ def _talm(store: str) -> Contender:
     return Contender("talm", store, command)
 
 
-def _loop(
+def loop(
     name: str, store: str, one: str, *, batch: int, width: int, in_short: bool = True
 ) -> Contender:
+    """Pull with `one` and the image as its argument, `width` at once, batch by batch."""
+
     def command(_: Place, references: Sequence[str]) -> list[str]:
         return ["bash", "-c", _LOOP, name, str(batch), str(width), one, *references]
 
@@ -129,11 +131,11 @@ _ALL: Final = 1000  # more images than there are: one batch
 CONTENDERS: Final = (
     _talm(LAYOUT),
     _talm(STORAGE),
-    _loop("podman, batches of 10", STORAGE, _PODMAN, batch=10, width=10),
-    _loop("podman, one by one", STORAGE, _PODMAN, batch=1, width=1, in_short=False),
+    loop("podman, batches of 10", STORAGE, _PODMAN, batch=10, width=10),
+    loop("podman, one by one", STORAGE, _PODMAN, batch=1, width=1, in_short=False),
     _talm(CONTAINERD),
-    _loop("ctr, 4 at once", CONTAINERD, _CTR, batch=_ALL, width=4),
-    _loop("ctr, 10 at once", CONTAINERD, _CTR, batch=_ALL, width=10, in_short=False),
+    loop("ctr, 4 at once", CONTAINERD, _CTR, batch=_ALL, width=4),
+    loop("ctr, 10 at once", CONTAINERD, _CTR, batch=_ALL, width=10, in_short=False),
 )
 
 

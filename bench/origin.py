@@ -59,6 +59,7 @@ class Origin:
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream
         self._session: aiohttp.ClientSession
+        self.url = ""  # where it serves
         self.reset(Faults())
 
     def reset(self, faults: Faults) -> None:
@@ -69,7 +70,7 @@ class Origin:
 
     @asynccontextmanager
     async def serve(self, host: str, port: int) -> AsyncIterator[None]:
-        """Serve at this address."""
+        """Serve at this address; port 0 is any free one."""
         application = web.Application()
         application.router.add_get("/v2/{path:.*}", self._answer)
         runner = web.AppRunner(application, shutdown_timeout=0.1)
@@ -78,6 +79,7 @@ class Origin:
         async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as self._session:
             await runner.setup()
             await web.TCPSite(runner, host, port).start()
+            self.url = f"http://{host}:{runner.addresses[0][1]}"
             try:
                 yield
             finally:

@@ -374,8 +374,8 @@ async def test_a_killed_process_is_a_failed_pod_as_with_a_kernel_short_of_memory
 ) -> None:
     await api.create(kinds.JOB, sleeper(namespace, ""))
     await pid_of_sleeper(node)
-    node.kill("another-namespace")
-    node.kill(namespace)
+    await node.kill("another-namespace")
+    await node.kill(namespace)
     assert await end_of_job(api, namespace) == {"Failed": "BackoffLimitExceeded"}
     assert state_of(await pod_of(api, namespace))["terminated"]["exitCode"] == 137
 

@@ -140,7 +140,7 @@ class Walk:
         await self._follow("Waiting until some of it has arrived", in_the_middle, FINAL_PHASES)
         if not await in_the_middle() or self._watch.state(cluster) != Phase.ACTIVE:
             return None
-        killed = killing.kill(self._world, cluster)
+        killed = await killing.kill(self._world, cluster)
         held = killed.held[cluster] / _MIB
         self._screen.note(f"Killed (SIGKILL): the agent on {cluster}, with {held:.1f} MiB there.")
         return killed

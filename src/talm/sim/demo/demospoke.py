@@ -35,11 +35,13 @@ class DemoSpoke:
 
     def held_bytes(self) -> int:
         """How many bytes of images are on its disk: what is stored, and what is on its way there."""
-        held = 0
+        held = {}
         for file in self.layout.rglob("*"):
             with contextlib.suppress(FileNotFoundError):  # renamed meanwhile
-                held += file.stat().st_size if file.is_file() else 0
-        return held
+                if file.is_file():
+                    found = file.stat()
+                    held[found.st_ino] = found.st_size
+        return sum(held.values())
 
     def stored_digest(self, image: str) -> str:
         """Hash the manifest that the layout has for `image`; "" when it has none."""

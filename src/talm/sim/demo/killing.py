@@ -43,7 +43,7 @@ def in_the_middle(world: DemoWorld, cluster: str) -> bool:
     return world.spokes[cluster].held_bytes() >= _ENOUGH_BYTES
 
 
-def kill(world: DemoWorld, cluster: str) -> Killed:
-    """Kill the workload's process on a cluster."""
-    world.spokes[cluster].node.kill(MANUAL_NAMESPACE)
+async def kill(world: DemoWorld, cluster: str) -> Killed:
+    """Kill the workload's process on a cluster; a dying one still takes what arrives."""
+    await world.spokes[cluster].node.kill(MANUAL_NAMESPACE)
     return Killed(cluster, world.held_bytes(), world.line.carried)

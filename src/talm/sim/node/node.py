@@ -81,10 +81,13 @@ class SimulatedNode:
         """Where a path of the node (a hostPath volume) really is."""
         return self.host / path.strip("/")
 
-    def kill(self, namespace: str) -> None:
-        """Kill (SIGKILL) what runs in a namespace's pods, as the kernel does when memory is short."""
-        for life, _ in self._lives.values():
-            life.kill(namespace)
+    async def kill(self, namespace: str) -> None:
+        """Kill (SIGKILL) what runs in a namespace's pods, as the kernel does when memory is short.
+
+        Returns when the processes are gone.
+        """
+        for life, _ in tuple(self._lives.values()):
+            await life.kill(namespace)
 
     async def run(self) -> None:
         """Register the node, run its pods.  `ready` is set once both have begun."""

@@ -80,10 +80,11 @@ class PodLife:
         if pod.metadata.deletion_timestamp is not None:
             self._deleted.set()
 
-    def kill(self, namespace: str) -> None:
-        """Kill the container's processes when the pod is in `namespace`; the rest of its life follows."""
+    async def kill(self, namespace: str) -> None:
+        """Kill the container's processes when the pod is in `namespace`; returns when they are gone."""
         if self._container and self._pod.metadata.namespace == namespace:
             self._container.kill()
+            await self._container.wait()
 
     async def run(self) -> None:
         """Live."""

@@ -18,12 +18,17 @@ the process tree and the runtime's daemon; peak memory of the tree (PSS: shared 
 and of its root alone, which is talm without the store's tool (RSS).  Under `kill`: the payload of
 the second run over the bytes that had not arrived; the other figures are the second run's.
 
+`refetch` counts what the origin has sent, with what a broken connection never delivered, but not
+what it has spoiled; `on the link` counts what arrived, with headers and spoiled content.  On a
+link that flaps the second one is the measure of waste.
+
 The loops try an image ten times; batches of 10 with a barrier is what the existing workload does.
 `ctr` pulls through containerd's own transfer and unpacker; the kubelet's way (CRI) is not measured.
 
 Needs root on Linux with /dev/net/tun.  All of it, registry included, runs in namespaces (network,
-processes, mounts) that end with this process, however it ends.  The link is an emulator of our
-own, bench/edgelink.py: `tc netem` is not in every kernel.
+processes, mounts) that end with this process, however it ends; its directory stays only when it is
+killed outright.  The link is an emulator of our own, bench/edgelink.py: `tc netem` is not in every
+kernel.
 """
 
 from __future__ import annotations

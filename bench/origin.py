@@ -103,8 +103,8 @@ class Origin:
             kept = {k: v for k, v in answer.headers.items() if k.lower() in _PASSED_ON}
             response = web.StreamResponse(status=answer.status, headers=kept)
             response.content_length = answer.content_length
-            await response.prepare(request)
             with suppress(ConnectionError):  # the far end has hung up
+                await response.prepare(request)
                 await self._pass(request, answer, response, fault, counted=is_blob and answer.ok)
         return response
 

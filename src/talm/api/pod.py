@@ -28,9 +28,31 @@ label `job-name`, and to its own start only where it cannot list pods.  It is no
 the hub does not know when a spoke will create the Job, and clocks differ.
 """
 
+NODES_AT_ONCE_ENV: Final = "TALM_NODES_AT_ONCE"
+"""How many nodes pull at the same time; for the pod that coordinates them."""
+NODES_AT_ONCE: Final = 3
+"""The default: nodes of a site share its link, and a few fill it."""
+
+NODE_JOB_ANNOTATION: Final = "talm.ran.openshift.io/node-job"
+"""On the Job that coordinates the nodes: the `spec` of one node's Job, as JSON.
+
+Whoever makes it adds what is the node's own: its affinity, its ConfigMap, the time that is left.
+"""
+NODE_ANNOTATION: Final = "talm.ran.openshift.io/node"
+"""On a node's Job and record: the node's name, which may be longer than a label."""
+COORDINATOR_LABEL: Final = "talm.ran.openshift.io/coordinator"
+"""On a node's Job and record: the uid of the Job that coordinates it."""
+
 CONFIG_DIRECTORY: Final = "/etc/config"
 STATE_DIRECTORY: Final = "/var/lib/talm"  # on the node and in the container
 HOST_DIRECTORY: Final = "/host"
+
+
+class Nodes(enum.StrEnum):
+    """`PreCachingConfig.spec.nodes`: which nodes of a cluster pull."""
+
+    ONE = "one"  # the node on which the Job's pod happens to run
+    ALL = "all"
 
 
 class StoreKind(enum.StrEnum):

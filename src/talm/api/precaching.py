@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from .meta import ObjectMeta, Wire, about
+from .pod import Nodes
 
 
 class Overrides(Wire, frozen=True, kw_only=True):
@@ -61,6 +62,15 @@ class PreCachingConfigSpec(Wire, frozen=True, kw_only=True):
         tuple[str, ...] | None,
         about("Images to download besides those of release and operators."),
     ] = None
+    nodes: Annotated[
+        str,
+        about(
+            "Which nodes of each cluster: `one` (also when empty), the node on which the workload's"
+            " pod happens to run, or `all`. Each node downloads everything for itself, over the"
+            " same link.",
+            enum=[*(nodes.value for nodes in Nodes), ""],
+        ),
+    ] = ""
 
 
 class PreCachingConfig(Wire, frozen=True, kw_only=True):

@@ -13,19 +13,22 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from talm.api.cgu import PrecachingSpec
-from talm.api.pod import StoreKind
+from talm.api.pod import NODES_AT_ONCE, Nodes, StoreKind
 from talm.core.model import Effect, Sight
 
 
 @dataclass(frozen=True, slots=True)
 class PodTerms:
-    """What the pod of profile talm is like on one cluster.
+    """What the pods of profile talm are like on one cluster.
 
-    `pull_secrets` name Secrets of the spoke's namespace, for the workload's own image.
+    `pull_secrets` name Secrets of the spoke's namespace, for the workload's own image.  `nodes` is the
+    CGU's wish, the rest the cluster's and the operator's.
     """
 
     store: StoreKind = StoreKind.OCI_LAYOUT
     pull_secrets: tuple[str, ...] = ()
+    nodes: Nodes = Nodes.ONE
+    nodes_at_once: int = NODES_AT_ONCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +36,8 @@ class Order:
     """What one run of one CGU wants on its clusters.
 
     `run` names the run in labels (at most 63 characters); `clusters` is how many clusters take part
-    (it paces the views); `job_deadline_s` is the Job's activeDeadlineSeconds; `pod` is filled in by the
-    transport, cluster by cluster.
+    (it paces the views); `job_deadline_s` is the Job's activeDeadlineSeconds; of `pod` the
+    transport fills in, cluster by cluster, all but `nodes`.
     """
 
     run: str

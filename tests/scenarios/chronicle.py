@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from talm.api.cgu import CguStatus
+from talm.api.cgu import CguStatus, PrecachingSpec
 from talm.api.words import BAD_PHASES, FINAL_PHASES, Phase
 from talm.core.decide import decide
 from talm.core.fleet import stored_phases
@@ -29,6 +29,7 @@ class Chronicle:
         self.courses: dict[Cluster, list[tuple[Phase | None, tuple[Effect, ...]]]] = {}
         self.entries: Counter[Cluster] = Counter()
         self.removed: set[Cluster] = set()
+        self._begun_with: dict[Cluster, PrecachingSpec | None] = {}
         self._world = world
         self._kind_since: dict[Cluster, int] = {}
         world.watchers.append(self.watch)
@@ -43,6 +44,9 @@ class Chronicle:
                 continue
             if Effect.REMOVE in move.effects:
                 self.removed.add((done.name, move.cluster))
+            if Effect.PREPARE in move.effects:
+                found = done.decision.prepared
+                self._begun_with[done.name, move.cluster] = found.spec if found else None
             if Effect.START_JOB in move.effects:
                 assert done.fact(move) is Fact.JOB_MISSING, "started without having been missed"
             if done.is_stored:
@@ -59,11 +63,17 @@ class Chronicle:
             self._is_one_of_the_four_causes(done, move, was)
 
     def _stored(self, done: Pass, before: dict[str, Phase], after: dict[str, Phase]) -> None:
+        renewed = _spec(done.seen.cgu.status) != _spec(done.settled.status)
         for cluster, phase in after.items():
             key = (done.name, cluster)
             was = before.get(cluster)
+            if phase in {Phase.ACTIVE, Phase.SUCCEEDED}:
+                spec = self._begun_with[key]
+                assert spec == _spec(done.settled.status), f"{key} has another specification"
             if was is None:
                 assert phase is Phase.NOT_STARTED, f"{key} begins as {phase}"
+            elif renewed and phase is Phase.NOT_STARTED:
+                pass
             elif was in FINAL_PHASES:
                 assert phase is was, f"{key} moved from its end {was} to {phase}"
             elif phase is not was:
@@ -139,6 +149,10 @@ class Chronicle:
             for name, spoke in self._world.spokes.items()
             if not spoke.available_since(self._world.now)[0] or name in owners
         }
+
+
+def _spec(status: CguStatus) -> PrecachingSpec | None:
+    return status.precaching.spec if status.precaching else None
 
 
 def _is_at_its_end(status: CguStatus, waiters: set[str]) -> bool:

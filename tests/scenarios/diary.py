@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from talm.api.cgu import PrecachingSpec
 from talm.core.fleet import stored_phases
 from talm.core.model import Move
 
@@ -27,6 +28,7 @@ class Diary:
         for move in done.decision.moves:
             self._move(done, move)
         if done.is_stored:
+            self._specification(done)
             self._begun(done)
             self._conditions(done)
             self._remediation(done)
@@ -68,6 +70,12 @@ class Diary:
         if move.cluster in done.outcomes.failed:
             text += f"  FAILED, stays: {done.outcomes.failed[move.cluster]}"
         self._line(self._who(done, move.cluster), text)
+
+    def _specification(self, done: Pass) -> None:
+        statuses = (done.seen.cgu.status, done.settled.status)
+        before, after = (status.precaching and status.precaching.spec for status in statuses)
+        if before and after and before != after and PrecachingSpec() not in (before, after):
+            self._line(done.name, "the specification is replaced")
 
     def _begun(self, done: Pass) -> None:
         before = stored_phases(done.seen.cgu.status)

@@ -114,6 +114,11 @@ def take_part(world: World, name: str, plan: Plan) -> None:
         world.at(plan.enabled, functools.partial(world.edit, name, enable=True))
 
 
+def ask_for(world: World, image: str) -> None:
+    """The policy's user wants another release on all clusters."""
+    world.policies[POLICY].objects = ({**RELEASE, "spec": {"desiredUpdate": {"image": image}}},)
+
+
 @settings(max_examples=60)
 @given(data=st.data(), seed=st.integers(0, 10_000), faults=hub_faults)
 def test_every_run_ends_and_nothing_happens_that_must_not(
@@ -169,12 +174,16 @@ def test_one_clusters_faults_never_change_another_clusters_course(
         ),
         max_size=4,
     ),
+    releases=st.lists(
+        st.tuples(st.integers(0, 3 * HOUR), st.sampled_from(["one", "two"])), max_size=3
+    ),
     deleted=st.one_of(st.none(), st.integers(601, 4 * HOUR)),
 )
 def test_whatever_its_user_changes_a_cgu_ends_or_waits_and_when_deleted_goes(
     data: st.DataObject,
     seed: int,
     edits: list[tuple[int, dict[str, object]]],
+    releases: list[tuple[int, str]],
     deleted: int | None,
 ) -> None:
     names = ("c0", "c1", "c2")
@@ -187,6 +196,8 @@ def test_whatever_its_user_changes_a_cgu_ends_or_waits_and_when_deleted_goes(
     for at, change in edits:
         if deleted is None or at < deleted:
             world.at(at, functools.partial(world.edit, "u", **change))
+    for at, image in releases:
+        world.at(at, functools.partial(ask_for, world, image))
     if deleted is not None:
         world.at(deleted, functools.partial(world.delete, "u"))
     world.run(until=12 * HOUR)

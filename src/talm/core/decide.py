@@ -23,6 +23,7 @@ from .model import Move, RootPolicy, Snapshot, WantedPlacement
 from .placements import wanted_placements
 from .plan import plan_batches
 from .prepare import Prepared, prepare
+from .renewal import Change, renew
 from .rollout import Course, Limits, RolloutStep
 from .story import ENDS, Rollout, RolloutVerdict
 
@@ -123,7 +124,9 @@ def _prepare(seen: Snapshot) -> Decision:
     held = found.held
     # A hold does not touch those who have begun: they are in the stored plan.
     plan = tuple(stored_phases(seen.cgu.status)) if held else (found.plan if required else ())
-    fleet = decide_fleet(seen, plan, held=held, enabled=seen.cgu.spec.enable)
+    fleet = decide_fleet(seen, plan, held=found.holds_back, enabled=seen.cgu.spec.enable)
+    if found.change is Change.DUE:
+        fleet = renew(seen, plan, fleet)
     if held:
         return Decision(Stage.PREPARING, found, fleet)
     base = Decision(
@@ -135,6 +138,8 @@ def _prepare(seen: Snapshot) -> Decision:
 
 
 def _is_precached(seen: Snapshot, found: Prepared) -> bool:
+    if found.change is not Change.NONE:
+        return False
     phases = stored_phases(seen.cgu.status)
     return all(phases.get(c) in BAD_PHASES | {Phase.SUCCEEDED} for c in found.plan)
 

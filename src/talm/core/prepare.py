@@ -7,19 +7,18 @@ is found wrong becomes a `Problem` with the words of both vocabularies.
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
 from talm.api.cgu import PrecachingSpec
 from talm.api.words import Reason
 
-from .fleet import stored_phases
 from .model import Hold, Snapshot
 from .plan import computed_max_concurrency, plan_batches
 from .platform_image import Pending, validate_platform_image
 from .policies import Assessment, assess, unresolvable_dependency
-from .precache import BEFORE_SETUP
-from .precache_spec import Invalid, Valid, derive
+from .precache_spec import Invalid, SpecVerdict, Valid, derive
+from .renewal import AWAITED_NOTE, Change, change, has_begun
 from .selection import Selection, select
 from .story import Problem
 
@@ -35,6 +34,7 @@ class Prepared:
     `pending`: an update graph has not answered yet, so nothing can be said of what depends on it.
     `warnings` are about what the user gave and has no effect.
     `spec` is what clusters that start now get; None when pre-caching is not required or has no valid one.
+    `change`: what is derived now is not what clusters have begun with.
     """
 
     selection: Selection
@@ -46,6 +46,7 @@ class Prepared:
     max_concurrency: int = 0
     precaching_required: bool = False
     spec: PrecachingSpec | None = None
+    change: Change = Change.NONE
     warnings: tuple[str, ...] = ()
     spec_problem: Problem | None = None
     look_again_after: dt.timedelta | None = None
@@ -64,6 +65,11 @@ class Prepared:
             or self.validation_problem is not None
             or self.spec_problem is not None
         )
+
+    @property
+    def holds_back(self) -> bool:
+        """True when no further cluster may begin with pre-caching."""
+        return self.held or self.change is Change.AWAITED
 
 
 def prepare(seen: Snapshot) -> Prepared:
@@ -118,7 +124,7 @@ def _validation(seen: Snapshot, assessment: Assessment) -> Hold | None:
     if assessment.problem is not None:
         return assessment.problem
     # Whoever has begun keeps its specification: a flaky graph must not hold what is under way.
-    if not _has_begun(seen):
+    if not has_begun(seen):
         image = validate_platform_image(
             assessment.in_spec_order,
             seen.sources.graph,
@@ -136,30 +142,23 @@ def _in_both_words(hold: Hold, assessment: Assessment) -> Problem:
     return Problem(hold.reason, hold.message, Reason.UPGRADE_CANNOT_START, manual)
 
 
-def _has_begun(seen: Snapshot) -> bool:
-    return any(p not in BEFORE_SETUP for p in stored_phases(seen.cgu.status).values())
-
-
 def _with_spec(seen: Snapshot, base: Prepared) -> Prepared:
-    """Derive the specification; while no cluster is past PreparingToStart it replaces the stored one."""
-    values = {name: getattr(base, name) for name in Prepared.__slots__} | {
-        "precaching_required": True
-    }
-    stored = seen.cgu.status.precaching.spec if seen.cgu.status.precaching else None
+    """Derive the specification; who has begun keeps the stored one until the change's turn comes."""
+    base = replace(base, precaching_required=True)
     found = derive(
         seen.cgu,
         base.assessment.in_spec_order,
         seen.sources,
         seen.rules.allowed_workload_images,
     )
-    warnings = () if isinstance(found, Pending) else found.warnings
-    if stored is not None and stored != PrecachingSpec() and _has_begun(seen):
-        return Prepared(**values | {"spec": stored, "warnings": warnings})
+    stored = seen.cgu.status.precaching.spec if seen.cgu.status.precaching else None
+    if stored is not None and stored != PrecachingSpec() and has_begun(seen):
+        return _after_the_beginning(seen, base, stored, found)
     match found:
         case Valid():
-            return Prepared(**values | {"spec": found.spec, "warnings": warnings})
+            return replace(base, spec=found.spec, warnings=found.warnings)
         case Pending():
-            return Prepared(**values | {"pending": True})
+            return replace(base, pending=True)
         case Invalid():
             problem = Problem(
                 found.reason,
@@ -167,13 +166,38 @@ def _with_spec(seen: Snapshot, base: Prepared) -> Prepared:
                 found.manual_reason,
                 found.manual_message,
             )
-            return Prepared(
-                **values
-                | {
-                    "spec_problem": problem,
-                    "warnings": warnings,
-                    "look_again_after": FIVE_MINUTES,
-                }
+            return replace(
+                base,
+                spec_problem=problem,
+                warnings=found.warnings,
+                look_again_after=FIVE_MINUTES,
+            )
+        case never:
+            assert_never(never)
+
+
+def _after_the_beginning(
+    seen: Snapshot, base: Prepared, stored: PrecachingSpec, found: SpecVerdict
+) -> Prepared:
+    """Put the new specification in the stored one's place, or say why not.
+
+    One that cannot be derived now takes nothing away from those who have begun: a flaky update graph
+    or a typo must not throw away what was downloaded.
+    """
+    match found:
+        case Pending():
+            return replace(base, spec=stored)
+        case Invalid():
+            stays = f"what was begun goes on with its specification: {found.why}"
+            return replace(base, spec=stored, warnings=(*found.warnings, stays))
+        case Valid():
+            turn = change(seen, base.plan, stored, found.spec)
+            note = (AWAITED_NOTE,) if turn is Change.AWAITED else ()
+            return replace(
+                base,
+                spec=found.spec if turn is Change.DUE else stored,
+                change=turn,
+                warnings=found.warnings + note,
             )
         case never:
             assert_never(never)

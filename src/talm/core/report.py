@@ -86,7 +86,25 @@ def _entry(
 
 def events(name: str, before: CguStatus, after: CguStatus) -> tuple[EventNote, ...]:
     """Events of the step from one status to the next: start and end of the CGU and of pre-caching."""
-    return (*_upgrade_events(name, before, after), *_precaching_events(name, before, after))
+    return (
+        *_upgrade_events(name, before, after),
+        *_outdated_events(name, before, after),
+        *_precaching_events(name, before, after),
+    )
+
+
+def _outdated_events(name: str, before: CguStatus, after: CguStatus) -> Iterable[EventNote]:
+    """Another specification has taken the place of the one that clusters were cached for."""
+    was = stored_phases(before)
+    back = sum(
+        phase is Phase.NOT_STARTED and was.get(cluster) in FINAL_PHASES
+        for cluster, phase in stored_phases(after).items()
+    )
+    if back:
+        text = f"what is to be cached has changed, {back} clusters are brought up to date"
+        yield EventNote(
+            "CguPrecachingOutdated", "BuildingPrecacheSpec", f"ClusterGroupUpgrade {name}: {text}"
+        )
 
 
 def _precaching_events(name: str, before: CguStatus, after: CguStatus) -> Iterable[EventNote]:

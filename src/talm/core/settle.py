@@ -158,7 +158,7 @@ def _precaching_fields(
         spec=_spec(found, stored),
         status={cluster: phase.value for cluster, phase in phases.items()} or None,
         clusters=(found.plan if _is_judged(found) else stored.clusters if stored else None) or None,
-        waits=settle_waits(seen, phases, held=found.held) or None,
+        waits=settle_waits(seen, phases, held=found.holds_back) or None,
         failures=failed or None,
     )
     return changed(status, precaching=block)

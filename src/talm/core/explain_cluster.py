@@ -1,0 +1,144 @@
+"""Whom or what one cluster of a CGU waits for: the state table and the clocks, read back.
+
+The table (`precache.py`) says whom a state waits for, `failures` what is in the way, `clock.py` how long
+yet.  What could not be read is absent from the snapshot, and the explanation says less.  Deadlines are
+those of the snapshot's `Rules`, which the asker may have to take on trust.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from talm.api.cgu import CguStatus, PrecachingFailure
+from talm.api.words import FINAL_PHASES, Phase
+
+from . import advice, clock, precache, report
+from .decide import stored_course
+from .explain import Explanation, Situation, explain_cgu, filled
+from .fleet import is_running, limit_of, stored_phases, stored_waits
+from .model import Fact, Snapshot
+
+
+def explain_row(phase: Phase, fact: Fact) -> Explanation:
+    """Explain a row of the state table; the names in its advice are not filled in.
+
+    Raises `precache.ImpossibleFact` for a pair that is no row; final states are no rows.
+    """
+    step = precache.advance(phase, fact)
+    waits = step.waits_for
+    if not waits and step.effects:
+        waits = f"the operator to {'; to '.join(effect.value for effect in step.effects)}"
+    if not waits:
+        waits = f"the operator to enter the state {step.goto}"
+    return Explanation(waits, advice.for_row(phase, fact))
+
+
+def explain_cluster(seen: Snapshot, cluster: str) -> Explanation:
+    """Explain one cluster of the CGU.
+
+    A cluster without a sight in the snapshot could not be looked at: the state alone is explained.
+    """
+    return filled(_cluster(seen, cluster), seen, cluster)
+
+
+def _cluster(seen: Snapshot, cluster: str) -> Explanation:
+    phase = stored_phases(seen.cgu.status).get(cluster)
+    entry = failure_of(seen.cgu.status, cluster)
+    if phase is None or phase is Phase.SUCCEEDED:
+        return _beyond_precaching(seen, cluster, phase)
+    if phase in FINAL_PHASES:
+        text = entry.message if entry is not None else ""
+        do = advice.for_failure(phase, text)
+        since = entry.since if entry is not None else None
+        return Explanation("nobody: it has failed and is left out of the update", do, text, since)
+    if entry is not None:
+        return _in_its_way(seen, cluster, entry)
+    whole = explain_cgu(seen)
+    if whole.situation is not Situation.PRECACHING and phase in precache.BEFORE_SETUP:
+        return whole.why
+    return _timed(seen, cluster, phase, _row(seen, cluster, phase))
+
+
+def failure_of(status: CguStatus, cluster: str) -> PrecachingFailure | None:
+    """The entry of `failures` about this cluster."""
+    found = (status.precaching.failures if status.precaching else None) or ()
+    return next((entry for entry in found if entry.cluster == cluster), None)
+
+
+def _row(seen: Snapshot, cluster: str, phase: Phase) -> Explanation:
+    sight = seen.sights.get(cluster)
+    if sight is None:
+        return _BLIND[phase]
+    try:
+        row = explain_row(phase, sight.fact)
+    except precache.ImpossibleFact:
+        return Explanation(
+            "the operator", advice.BY_CAUSE[report.UNEXPECTED], sight.note or sight.fact.value
+        )
+    return Explanation(row.waits_for, row.do, sight.note or sight.fact.value)
+
+
+_BLIND: Final = {
+    Phase.NOT_STARTED: Explanation("the operator to begin with this cluster", advice.OPERATOR),
+    Phase.PREPARING: Explanation(
+        "leftovers of earlier runs to be gone", advice.BY_PARTY[precache.DELETION]
+    ),
+    Phase.STARTING: Explanation(
+        "the Job and what it needs to be created", advice.BY_PARTY[precache.ACTION_AGENT]
+    ),
+    Phase.ACTIVE: Explanation(precache.JOB, advice.BY_PARTY[precache.JOB]),
+}
+
+
+def _timed(seen: Snapshot, cluster: str, phase: Phase, why: Explanation) -> Explanation:
+    """With the clock of the cluster's deadline, which may stand still."""
+    wait = stored_waits(seen.cgu.status).get(cluster)
+    spent = clock.spent(wait, seen.now)
+    known = cluster not in seen.clusters or is_running(seen, cluster, phase, held=False)
+    runs = wait is not None and wait.since is not None and known
+    bad = Phase.FAILED if phase in precache.SETUP_PHASES else Phase.TIMED_OUT
+    return Explanation(
+        why.waits_for,
+        why.do,
+        why.seen,
+        since=seen.now - spent if wait is not None else None,
+        until=seen.now + limit_of(seen, phase) - spent if runs else None,
+        then=f"it fails as {bad}" if runs else "",
+    )
+
+
+def _in_its_way(seen: Snapshot, cluster: str, entry: PrecachingFailure) -> Explanation:
+    """An open cluster that something outside its ordinary course keeps from getting on."""
+    waits = {
+        report.OTHER_CGU: f"the older CGU {entry.message.removeprefix('waiting for ')}",
+        report.UNAVAILABLE: "the cluster to be available",
+    }.get(entry.reason, "the operator to try again")
+    why = Explanation(waits, advice.for_failure(entry.reason, entry.message), entry.message)
+    known = seen.clusters.get(cluster)
+    gone = entry.reason == report.UNAVAILABLE and known is not None and not known.available
+    if gone and known is not None and known.since is not None and seen.cgu.spec.enable:
+        until = known.since + seen.rules.unavailable_grace
+        then = f"it fails as {Phase.FAILED}, since the CGU is enabled"
+        return Explanation(waits, why.do, why.seen, known.since, until, then)
+    return Explanation(waits, why.do, why.seen, entry.since)
+
+
+def _beyond_precaching(seen: Snapshot, cluster: str, phase: Phase | None) -> Explanation:
+    """A cluster that has its images, or needs none: the update, or what the whole CGU waits for."""
+    whole = explain_cgu(seen)
+    course = stored_course(seen.cgu.status)
+    outcome = {c.name: c for c in seen.cgu.status.clusters or ()}.get(cluster)
+    if outcome is not None:
+        policy = outcome.current_policy.name if outcome.current_policy else ""
+        text = f"{outcome.state}{f' at policy {policy}' if policy else ''}"
+        do = advice.NOTHING if not policy else advice.ENDED_BADLY
+        return Explanation("nobody: its update is over", do, text)
+    if course is not None and cluster in course.progress:
+        index = course.progress[cluster].policy_index or 0
+        name = course.policies[index].name if index < len(course.policies) else ""
+        waits = f"the cluster to comply with policy {name}"
+        why = whole.why
+        return Explanation(waits, why.do, "", why.since, why.until, why.then)
+    cached = "pre-cached; " if phase is Phase.SUCCEEDED else ""
+    why = whole.why
+    return Explanation(why.waits_for, why.do, cached + why.seen, why.since, why.until, why.then)

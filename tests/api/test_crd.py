@@ -85,6 +85,7 @@ status.precaching.failures.reason
 status.precaching.failures.since
 status.precaching.spec.additionalImages
 status.precaching.spec.excludePrecachePatterns
+status.precaching.spec.nodes
 status.precaching.spec.operatorsIndexes
 status.precaching.spec.operatorsPackagesAndChannels
 status.precaching.spec.platformImage

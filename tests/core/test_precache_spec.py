@@ -153,6 +153,7 @@ SPECS = st.builds(
     exclude_precache_patterns=LISTS,
     space_required=st.sampled_from(["35", "36"]),
     additional_images=LISTS,
+    nodes=st.sampled_from(["", "all"]),
 )
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from talm.api import kinds
 from talm.api.cgu import PrecachingSpec
+from talm.api.pod import Nodes
 from talm.core.model import (
     Blocker,
     Effect,
@@ -372,3 +373,13 @@ async def test_an_order_takes_the_stored_specification_and_an_allowed_image(worl
     overrides = {"preCacheImage": "elsewhere/workload:2"}
     world.hub.put(kinds.PRE_CACHING_CONFIG, "cfg", "ztp", spec={"overrides": overrides})
     assert world.observer.order((await world.observe()).cgu).image == "workload:1"
+
+
+@pytest.mark.parametrize(("said", "nodes"), [("", Nodes.ONE), ("all", Nodes.ALL)])
+async def test_an_order_is_for_the_nodes_that_its_specification_says(
+    world: World, said: str, nodes: Nodes
+) -> None:
+    stored = {"precaching": {"spec": {"nodes": said}}}
+    put_cgu(world.hub, status=stored, preCachingConfigRef={"name": "cfg"})
+    world.hub.put(kinds.PRE_CACHING_CONFIG, "cfg", "ztp", spec={"nodes": "all"})
+    assert world.observer.order((await world.observe()).cgu).pod.nodes is nodes

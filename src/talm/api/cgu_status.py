@@ -92,6 +92,9 @@ class PrecachingSpec(Wire, frozen=True, kw_only=True):
     additional_images: Annotated[
         tuple[str, ...], about("Images to download besides those of release and operators.")
     ] = ()
+    nodes: Annotated[
+        str, about("Which nodes of each cluster download: one of them when empty, or `all`.")
+    ] = ""
 
 
 class Wait(Wire, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@
     excludePatterns      PreCachingConfig, ConfigMap
     spaceRequired        PreCachingConfig, ConfigMap, 35 GiB
     additionalImages     PreCachingConfig
+    nodes                PreCachingConfig, one
     workload image       PreCachingConfig where the operator's settings allow it (else the settings')
 
 What is taken from an override need not be derivable from the policies.  Not decided here: what a
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from typing import Final, TypedDict
 
 from talm.api.cgu import ClusterGroupUpgrade, PrecachingSpec
+from talm.api.pod import Nodes
 from talm.api.precaching import Overrides, PreCachingConfigSpec
 from talm.api.words import OVERRIDES_CONFIG_MAP, Reason
 from talm.errors import BadSpec
@@ -147,16 +149,19 @@ def workload_image(sources: SpecSources, allowed_workload_images: Sequence[str])
 def spec_hash(spec: PrecachingSpec) -> str:
     """Name a specification: 16 hex digits, fit for a label.
 
-    Lists are sets here: policies in another order do not make a cache outdated.
+    Lists are sets here: policies in another order do not make a cache outdated.  What only newer
+    releases know counts when it is said, so that caches outlive an update of the operator.
     """
-    parts = (
+    parts: list[object] = [
         spec.platform_image,
         sorted(set(spec.operators_indexes)),
         sorted(set(spec.operators_packages_and_channels)),
         sorted(set(spec.exclude_precache_patterns)),
         spec.space_required,
         sorted(set(spec.additional_images)),
-    )
+    ]
+    if spec.nodes:
+        parts.append({"nodes": spec.nodes})
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -168,6 +173,7 @@ class _Parts(TypedDict):
     exclude_precache_patterns: tuple[str, ...]
     space_required: str
     additional_images: tuple[str, ...]
+    nodes: str
 
 
 def _config(sources: SpecSources) -> PreCachingConfigSpec:
@@ -193,7 +199,17 @@ def _without_platform(
         or _lines(data, _PATTERNS_KEY),
         space_required=_space(config.space_required.strip() or data.get(_SPACE_KEY, "").strip()),
         additional_images=_tidy(config.additional_images or ()),
+        nodes=_nodes(config.nodes),
     )
+
+
+def _nodes(text: str) -> str:
+    """Leave the default unsaid: the status of whoever does not use this is as it always was."""
+    if text in {"", Nodes.ONE}:
+        return ""
+    if text == Nodes.ALL:
+        return Nodes.ALL.value
+    raise BadSpec(f"PreCachingConfig: nodes is {text!r}, it may be one or all")
 
 
 def _space(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from talm.api.cgu import ClusterGroupUpgrade, PrecachingSpec
+from talm.api.pod import Nodes
 from talm.api.words import (
     BAD_PHASES,
     FINAL_PHASES,
@@ -31,7 +32,7 @@ from talm.core.placements import run_id
 from talm.core.platform_image import platform_queries
 from talm.core.precache_spec import workload_image
 from talm.core.selection import select
-from talm.spokes.base import Order, Transport
+from talm.spokes.base import Order, PodTerms, Transport
 
 from .graph import UpdateGraph
 from .routes import Routes
@@ -93,14 +94,16 @@ class Observer:
         image = workload_image(sources, self._rules.allowed_workload_images)
         stored = cgu.status.precaching
         meta = cgu.metadata
+        spec = spec or (stored.spec if stored else None) or PrecachingSpec()
         return Order(
             run=run_id(meta),
             cgu=meta.name,
             cgu_namespace=meta.namespace,
-            spec=spec or (stored.spec if stored else None) or PrecachingSpec(),
+            spec=spec,
             job_deadline_s=cgu.spec.remediation_strategy.timeout * 60,
             clusters=len(stored_phases(cgu.status)),
             image=image or self._image,
+            pod=PodTerms(nodes=Nodes.ALL if spec.nodes == Nodes.ALL else Nodes.ONE),
         )
 
     def _policies(self, key: Key, cgu: ClusterGroupUpgrade) -> dict[str, tuple[RootPolicy, ...]]:

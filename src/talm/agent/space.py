@@ -3,7 +3,7 @@
 Filling a node up to its last byte would be worse than not pulling: from the image GC threshold on
 the kubelet removes images (the new ones first, nobody uses them yet), below an eviction limit it
 ends pods.  So what counts as free is what is free *under* these limits.
-Not here: reading the file systems and the kubelet's file (nodefacts.py).
+Not here: reading the file systems (nodefacts.py) and the kubelet's file (kubelet.py).
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from urllib.parse import urljoin
 import aiohttp
 
 from talm.errors import SetupError
+from talm.sim.programs import ELF
 
 MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 INDEX: Final = "application/vnd.oci.image.index.v1+json"
@@ -60,16 +61,21 @@ def build_image(
     layers: Sequence[Mapping[str, bytes]],
     *,
     labels: Mapping[str, str] | None = None,
+    command: Sequence[str] = (),
 ) -> SyntheticImage:
-    """Build an image for linux/amd64 out of layers, each a map of path to content."""
+    """Build an image for linux/amd64 out of layers, each a map of path to content.
+
+    `command` is what a container of it runs; a program (programs.py) is executable.
+    """
     tars = [_tar(files) for files in layers]
     blobs = [gzip.compress(tar, compresslevel=1, mtime=0) for tar in tars]
+    settings: dict[str, Any] = {"Labels": dict(labels)} if labels else {}
     config = _json(
         {
             "created": _CREATED,
             "architecture": "amd64",
             "os": "linux",
-            "config": {"Labels": dict(labels)} if labels else {},
+            "config": settings | ({"Cmd": list(command)} if command else {}),
             "rootfs": {"type": "layers", "diff_ids": [digest_of(tar) for tar in tars]},
         }
     )
@@ -193,7 +199,7 @@ def _tar(files: Mapping[str, bytes]) -> bytes:
         for path, content in files.items():
             entry = tarfile.TarInfo(path)
             entry.size = len(content)
-            entry.mode = 0o644
+            entry.mode = 0o755 if content.startswith(ELF) else 0o644
             tar.addfile(entry, io.BytesIO(content))
     return target.getvalue()
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
-import io
 import json
-import struct
-import tarfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +18,8 @@ from talm.agent.transfer.registry import (
     digest_of,
 )
 from talm.agent.transfer.spool import Spool
-from talm.sim.images import CONFIG, LAYER, SyntheticImage, descriptor
+from talm.sim.images import SyntheticImage, build_image
+from talm.sim.programs import says
 
 _DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
 _DOCKER_LAYER: Final = "application/vnd.docker.image.rootfs.diff.tar.gzip"
@@ -63,45 +60,7 @@ def docker_listed(built: SyntheticImage, name: str = "quay.io/a:1") -> Image:
 
 def runnable() -> SyntheticImage:
     """An image whose `/hello` says so; its configuration makes that the command."""
-    program = _program()
-    target = io.BytesIO()
-    with tarfile.open(fileobj=target, mode="w") as tar:
-        entry = tarfile.TarInfo("hello")
-        entry.size, entry.mode = len(program), 0o755
-        tar.addfile(entry, io.BytesIO(program))
-    layer = gzip.compress(target.getvalue(), mtime=0)
-    config = json.dumps(
-        {
-            "architecture": "amd64",
-            "os": "linux",
-            "config": {"Cmd": ["/hello"]},
-            "rootfs": {"type": "layers", "diff_ids": [digest_of(target.getvalue())]},
-        }
-    ).encode()
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "config": descriptor(CONFIG, config),
-        "layers": [descriptor(LAYER, layer)],
-    }
-    blobs = {digest_of(config): config, digest_of(layer): layer}
-    return SyntheticImage("hello", json.dumps(manifest).encode(), blobs)
-
-
-def _program() -> bytes:
-    """write(1, "hello\\n", 6); exit(0), in one segment of an ELF file for x86-64."""
-    said = b"hello\n"
-    code = bytes.fromhex(
-        "b801000000 bf01000000 488d3510000000 ba06000000 0f05 b83c000000 31ff 0f05"
-    )
-    base, headers = 0x400000, 64 + 56
-    size = headers + len(code) + len(said)
-    ident = b"\x7fELF\x02\x01\x01" + bytes(9)
-    file = struct.pack(
-        "<16sHHIQQQIHHHHHH", ident, 2, 62, 1, base + headers, 64, 0, 0, 64, 56, 1, 0, 0, 0
-    )
-    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, base, base, size, size, 0x1000)
-    return file + segment + code + said
+    return build_image("hello", [{"hello": says("hello\n")}], command=["/hello"])
 
 
 def spooled(directory: Path, built: SyntheticImage, *, but: frozenset[str] = frozenset()) -> Spool:

@@ -9,7 +9,7 @@ from talm.agent.failures import failure
 from talm.agent.progress import Progress
 from talm.agent.sinks import LogSink, TerminalSink
 from talm.api.progress import FailureClass, ProgressRecord, RunPhase
-from talm.errors import Unreachable
+from talm.errors import AgentError, Unreachable
 
 from .conftest import until
 
@@ -183,3 +183,22 @@ async def test_log_and_terminal_show_a_whole_run(capsys: pytest.CaptureFixture[s
     shown = capsys.readouterr().out
     assert "mib=2.0/2.0" in shown
     assert "Succeeded 1/1 images" in shown
+
+
+def test_the_record_tells_what_happened_last() -> None:
+    progress = Progress("run")
+    progress.is_attempt(2, ["attempt 1: node rebooted"])
+    progress.enter(RunPhase.DOWNLOADING)
+    progress.retrying("503")
+    progress.retrying("503")
+    progress.warn("88 % full")
+    progress.warn("88 % full")
+    progress.finish(AgentError("ImageNotFound", "gone", 14))
+    assert [line.partition(" ")[2] for line in progress.record.lines] == [
+        "attempt 1: node rebooted",
+        "phase Downloading",
+        "trying again after 503 (2 times)",
+        "warning: 88 % full",
+        "ImageNotFound: gone",
+        "phase Failed",
+    ]

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import datetime as dt
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from talm.agent.record import MAX_BYTES, Meter, bounded
+from talm.agent.record import MAX_BYTES, Meter, Tail, bounded
 from talm.api.progress import FailedImage, ProgressRecord
 
 TEXT = st.text(max_size=500)
@@ -26,6 +28,7 @@ def test_a_record_is_cut_to_its_bound_and_its_counts_are_not(
         warnings=warnings,
         warnings_total=len(warnings),
         earlier=earlier,
+        lines=warnings,
     )
     found = bounded(record)
     assert len(msgspec.json.encode(found)) <= MAX_BYTES
@@ -50,6 +53,28 @@ def test_names_of_failed_images_are_kept_longest() -> None:
 def test_a_text_that_alone_is_too_long_is_cut() -> None:
     found = bounded(ProgressRecord(error_text="\x00" * 3000))
     assert found.error_text == "\x00" * 199 + "…"
+
+
+def test_the_last_lines_are_the_first_to_go_and_the_latest_stay() -> None:
+    lines = tuple(f"{n} {'z' * 200}" for n in range(60))
+    failed = tuple(FailedImage(image=f"quay.io/a/{n}", error_text="x" * 100) for n in range(30))
+    found = bounded(ProgressRecord(failed=failed, lines=lines))
+    assert found.failed == failed
+    assert found.lines
+    assert found.lines == lines[-len(found.lines) :]
+
+
+def test_the_tail_keeps_the_last_lines_and_counts_what_repeats() -> None:
+    at = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+    tail = Tail(2)
+    tail.add("one", at)
+    tail.add("two\n  words", at)
+    assert tail.add("two words", at + dt.timedelta(seconds=1)) == (
+        "03:04:05 one",
+        "03:04:06 two words (2 times)",
+    )
+    assert tail.add("y" * 300, at)[-1] == f"03:04:05 {'y' * 199}…"
+    assert len(tail.add("last", at)) == 2
 
 
 class Clock:

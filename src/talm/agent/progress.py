@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from talm.agent.failures import text_of
-from talm.agent.record import Meter, bounded
+from talm.agent.record import Meter, Tail, bounded
 from talm.agent.sinks import Sink
 from talm.api.progress import FailedImage, FailureClass, ProgressRecord, RunPhase
 from talm.errors import AgentError, TalmError
@@ -39,6 +39,7 @@ class Progress:
         self._turns: list[asyncio.Event] = []
         self._finished = False
         self._meter = Meter(clock)
+        self._tail = Tail()
         self._awaited: dict[str, None] = {}  # images by name, in the plan's order
 
     @property
@@ -50,6 +51,7 @@ class Progress:
         """Begin a phase; every sink is told at once."""
         log.info("phase", was=str(self._record.phase), now=phase.value)
         self._change(phase=phase)
+        self._note(f"phase {phase.value}")
         for turn in self._turns:
             turn.set()
 
@@ -57,6 +59,7 @@ class Progress:
         """Note which attempt this is, and how each before it ended."""
         for text in earlier:
             log.info("earlier attempt", ended=text)
+            self._note(text)
         self._change(attempt=number, earlier=tuple(earlier))
 
     def planned(self, *, images: int, total: int, held: int, names: Sequence[str] = ()) -> None:
@@ -95,6 +98,7 @@ class Progress:
         """Count an image that cannot be had; `name` "" where only the error names it."""
         self._is_through(name)
         text = text_of(error)[:_MAX_TEXT]
+        self._note(f"{error.kind}: {text}")
         failed = FailedImage(image=name, error_class=error.kind, error_text=text)
         self._change(
             failed=(*self._record.failed, failed),
@@ -111,6 +115,7 @@ class Progress:
     def retrying(self, text: str) -> None:
         """Note a passing trouble; it stays the last error until the run ends."""
         log.warning("trying again", after=text)
+        self._note(f"trying again after {text}")
         # The class that it will be when it does not pass.
         kind = FailureClass.REGISTRY_UNREACHABLE.value
         self._change(error_class=kind, error_text=text[:_MAX_TEXT])
@@ -119,6 +124,7 @@ class Progress:
         """Tell what a person should know although nothing has failed."""
         log.warning("warning", text=text)
         if text not in self._record.warnings:
+            self._note(f"warning: {text}")
             warnings = (*self._record.warnings, text)
             self._change(warnings=warnings, warnings_total=len(warnings))
 
@@ -131,7 +137,9 @@ class Progress:
         else:
             left = tuple(self._awaited)
             self._change(missing=left, images_missing=len(left))
-            self._change(error_class=error.kind, error_text=self._last_words(error)[:_MAX_TEXT])
+            words = self._last_words(error)[:_MAX_TEXT]
+            self._change(error_class=error.kind, error_text=words)
+            self._note(f"{error.kind}: {words}")
             self.enter(RunPhase.FAILED)
 
     def _last_words(self, error: AgentError) -> str:
@@ -191,6 +199,10 @@ class Progress:
                     return
         finally:
             await sink.close()
+
+    def _note(self, text: str) -> None:
+        """Add to the last lines, which a person on the hub reads."""
+        self._change(lines=self._tail.add(text, dt.datetime.now(dt.UTC)))
 
     def _change(self, **changes: object) -> None:
         self._record = msgspec.structs.replace(self._record, **changes)

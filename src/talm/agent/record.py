@@ -6,6 +6,7 @@ Lists are cut, counts never are.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -16,9 +17,10 @@ from talm.api.progress import ProgressRecord
 
 MAX_BYTES: Final = 16 << 10
 _MAX_TEXT: Final = 200
+_MAX_LINES: Final = 12  # with _MAX_TEXT at most 2.6 KiB: every record travels to the hub
 _WINDOW_S: Final = 30.0  # a link that stalls shows within half a minute
 # What a reader misses least goes first.
-_LISTS: Final = ("missing", "earlier", "warnings", "failed")
+_LISTS: Final = ("lines", "missing", "earlier", "warnings", "failed")
 
 
 def bounded(record: ProgressRecord) -> ProgressRecord:
@@ -35,7 +37,8 @@ def bounded(record: ProgressRecord) -> ProgressRecord:
     for name in _LISTS:
         while not _fits(record) and getattr(record, name):
             kept = getattr(record, name)
-            record = msgspec.structs.replace(record, **{name: kept[: len(kept) // 2]})
+            half = kept[len(kept) - len(kept) // 2 :] if name == "lines" else kept[: len(kept) // 2]
+            record = msgspec.structs.replace(record, **{name: half})
     if not _fits(record):
         short = {"error_text": cut(record.error_text), "current_image": cut(record.current_image)}
         record = msgspec.structs.replace(record, **short)
@@ -49,6 +52,25 @@ def cut(text: str, most: int = _MAX_TEXT) -> str:
 
 def _fits(record: ProgressRecord) -> bool:
     return len(msgspec.json.encode(record)) <= MAX_BYTES
+
+
+class Tail:
+    """The last lines of a run, each with its time; one that repeats is kept once and counted."""
+
+    def __init__(self, most: int = _MAX_LINES) -> None:
+        self._lines: deque[tuple[str, str, int]] = deque(maxlen=most)  # time, text, how often
+
+    def add(self, text: str, at: dt.datetime) -> tuple[str, ...]:
+        """Add a line; return all that are kept, oldest first."""
+        short = cut(" ".join(text.split()))
+        often = 1
+        if self._lines and self._lines[-1][1] == short:
+            often += self._lines.pop()[2]
+        self._lines.append((f"{at:%H:%M:%S}", short, often))
+        return tuple(
+            f"{when} {line}" + (f" ({count} times)" if count > 1 else "")
+            for when, line, count in self._lines
+        )
 
 
 class Meter:

@@ -79,7 +79,8 @@ class ProgressRecord(Wire, frozen=True, kw_only=True):
     the last thing that was tried again.  `pinned`: whether every image so far is safe from the
     node's garbage collection; None before the first.
     `failed` and, after a failure, `missing` (neither here nor failed) name images; these lists and
-    `warnings` are cut where the record would be too long, the counts are not.
+    `warnings` are cut where the record would be too long, the counts are not.  `lines` is what happened
+    last, oldest first, each with its time (UTC): for people.
     """
 
     run: str = ""
@@ -102,5 +103,6 @@ class ProgressRecord(Wire, frozen=True, kw_only=True):
     missing: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     warnings_total: int = 0
+    lines: tuple[str, ...] = ()
     pinned: bool | None = None
     heartbeat: dt.datetime | None = None

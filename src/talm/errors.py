@@ -15,6 +15,10 @@
       LeadershipLost        the Lease was not renewed in time                 -> the process ends
       SetupError            demo, tests, build: what is missing and how to get it
       AgentError            the workload on a spoke failed; has a class and an exit code
+      QueryError            the command line cannot show what was asked for -> a sentence, an exit code
+        NoSuchObject        nothing has this name
+        SeveralMatches      several objects have this name
+        NotAllowed          this user may not read it
       Bug                   an invariant broke; the message says which        -> stop
 
 Four fates (CONVENTIONS.md, "Errors"): retry, observe again, hold, stop.
@@ -107,6 +111,22 @@ class AgentError(TalmError):
         super().__init__(f"{kind}: {message}")
         self.kind = kind
         self.exit_code = exit_code
+
+
+class QueryError(TalmError):
+    """What was asked for cannot be shown; the message says why, and what to ask instead."""
+
+
+class NoSuchObject(QueryError):
+    """Nothing of this kind has this name."""
+
+
+class SeveralMatches(QueryError):
+    """Several objects have this name; the message says which."""
+
+
+class NotAllowed(QueryError):
+    """The API server does not let this user read it."""
 
 
 class Bug(TalmError):

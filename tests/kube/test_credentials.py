@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import trustme
+import yaml
 from aiohttp import web
 
 from talm.api.kinds import CONFIG_MAP
@@ -467,3 +468,16 @@ async def test_a_certificate_file_that_is_missing_is_named(tmp_path: Path) -> No
     path = write_kubeconfig(tmp_path / "config", "https://hub", {"token": "t"}, **options)
     with pytest.raises(CredentialError, match=r"ca\.pem"):
         await Credentials(Kubeconfig((path,))).current()
+
+
+def test_the_namespace_is_that_of_the_context_or_of_the_pod(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    write_kubeconfig(file, "http://hub", {})
+    assert find_source(file).namespace() == "default"
+    text = yaml.safe_load(file.read_text())
+    text["contexts"][0]["context"]["namespace"] = "ztp"
+    file.write_text(yaml.safe_dump(text))
+    assert find_source(file).namespace() == "ztp"
+    assert InCluster(tmp_path).namespace() == "default"
+    (tmp_path / "namespace").write_text("talm-system\n")
+    assert InCluster(tmp_path).namespace() == "talm-system"

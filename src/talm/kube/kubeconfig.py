@@ -24,6 +24,7 @@ from talm.kube.library import (
     KubeConfigMerger,
 )
 
+DEFAULT_NAMESPACE: Final = "default"  # kubectl's, where a context names none
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -52,6 +53,12 @@ class InCluster:
         host = os.environ.get("KUBERNETES_SERVICE_HOST", "")
         port = os.environ.get("KUBERNETES_SERVICE_PORT", "")
         return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+    def namespace(self) -> str:
+        """The pod's own namespace."""
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return (self.directory / "namespace").read_text(encoding="utf-8").strip()
+        return DEFAULT_NAMESPACE
 
     async def load(self) -> Loaded:
         """Read API server and CA; raises CredentialError."""
@@ -84,6 +91,11 @@ class Kubeconfig:
         """Base URL of the API server; runs no plugin.  Raises CredentialError."""
         with self._explained():
             return str(_sections(self._merge(), self.context).cluster["server"]).rstrip("/")
+
+    def namespace(self) -> str:
+        """The context's namespace, as kubectl takes it; runs no plugin.  Raises CredentialError."""
+        with self._explained():
+            return _sections(self._merge(), self.context).namespace
 
     async def load(self) -> Loaded:
         """Read the files and run the credential plugin, if any; raises CredentialError."""
@@ -164,6 +176,7 @@ class _Sections:
     cluster: Mapping[str, Any]
     user: Mapping[str, Any]
     base: Path
+    namespace: str
 
     @property
     def token_file(self) -> Path | None:
@@ -188,7 +201,9 @@ def _sections(merger: KubeConfigMerger, context: str | None) -> _Sections:
             "use an identity of its own"
         )
     base = user if user is not None else cluster
-    return _Sections(cluster.value, settings, Path(base.path or ".").absolute().parent)
+    folder = Path(base.path or ".").absolute().parent
+    namespace = chosen.safe_get("namespace") or DEFAULT_NAMESPACE
+    return _Sections(cluster.value, settings, folder, namespace)
 
 
 class _Loader(KubeConfigLoader):

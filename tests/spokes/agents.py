@@ -20,12 +20,13 @@ _RESOURCES = {
     "namespace": "namespaces",
     "serviceaccount": "serviceaccounts",
     "clusterrolebinding": "clusterrolebindings.rbac.authorization.k8s.io",
+    "clusterrole": "clusterroles.rbac.authorization.k8s.io",
     "configmap": "configmaps",
     "role": "roles.rbac.authorization.k8s.io",
     "rolebinding": "rolebindings.rbac.authorization.k8s.io",
     "job": "jobs.batch",
 }
-_CLUSTER_SCOPED = ("namespace", "clusterrolebinding")
+_CLUSTER_SCOPED = ("namespace", "clusterrole", "clusterrolebinding")
 
 
 class Refused(Exception):
@@ -82,7 +83,8 @@ class SpokeApi:
             )
 
     def _end_namespace(self) -> None:
-        keep = {key: o for key, o in self.objects.items() if key[0] == "clusterrolebinding"}
+        outside = ("clusterrole", "clusterrolebinding")
+        keep = {key: o for key, o in self.objects.items() if key[0] in outside}
         self.objects = keep
 
     def _start_job(self, job: Object) -> None:

@@ -3,18 +3,19 @@ golden files anew; read the difference before it is committed."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
-from talm.api.pod import StoreKind
+from talm.api.pod import NODE_JOB_ANNOTATION, Nodes, StoreKind
 from talm.api.words import CGU_LABEL, EXISTING_NAMESPACE, MANUAL_NAMESPACE, Action, View
 from talm.errors import BadSpec, Bug
 from talm.spokes import existing, own
 from talm.spokes.base import PodTerms
 from talm.spokes.manifests import check_spoke_namespace, run_labels, spec_data
-from talm.spokes.profile import CREATES, DELETES, Profile, Try
+from talm.spokes.profile import CREATES, LEFTOVERS, NODE_DELETES, Profile, Try
 from talm.spokes.profiles import PROFILES
 from tests.spokes.world import ORDER, other
 
@@ -23,11 +24,27 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def render(profile: Profile) -> str:
     namespace = MANUAL_NAMESPACE if profile.labelled else EXISTING_NAMESPACE
-    actions = (*DELETES, *profile.setup, *(() if profile.job_in_setup else (Action.JOB_CREATE,)))
+    actions = (*LEFTOVERS, *profile.setup, *(() if profile.job_in_setup else (Action.JOB_CREATE,)))
     views = (View.NAMESPACE, *profile.setup_views, *profile.job_views)
     bodies = [profile.action(a, "spoke1", ORDER, namespace=namespace) for a in actions]
     bodies += [profile.view(v, "spoke1", ORDER, namespace=namespace) for v in views]
     return yaml.dump_all(bodies, Dumper=_Plain, sort_keys=False, width=100)
+
+
+def render_all_nodes() -> str:
+    """What profile talm makes otherwise, or only, where every node pulls."""
+    order, namespace = other(pod=PodTerms(nodes=Nodes.ALL)), MANUAL_NAMESPACE
+    changed = [Action.ROLE_CREATE, *set_apart(own.TALM), Action.JOB_CREATE]
+    bodies = [
+        own.TALM.action(action, "spoke1", order, namespace=namespace)
+        for action in (*NODE_DELETES, *changed)
+    ]
+    bodies.append(own.TALM.view(View.NODE_READER, "spoke1", order, namespace=namespace))
+    return yaml.dump_all(bodies, Dumper=_Plain, sort_keys=False, width=100)
+
+
+def set_apart(profile: Profile) -> list[Action]:
+    return [action for action in profile.setup_for_all if action not in profile.setup]
 
 
 def render_pods() -> str:
@@ -49,6 +66,34 @@ class _Plain(yaml.SafeDumper):
 
 def test_the_pod_for_each_store_is_as_in_the_golden_file() -> None:
     assert render_pods() == (GOLDEN / "pods.yaml").read_text(encoding="utf-8")
+
+
+def test_what_all_nodes_need_is_as_in_the_golden_file() -> None:
+    assert render_all_nodes() == (GOLDEN / "talm-all-nodes.yaml").read_text(encoding="utf-8")
+
+
+def test_the_coordinator_carries_the_job_of_one_node_and_mounts_nothing() -> None:
+    bodies = [
+        own.TALM.action(
+            Action.JOB_CREATE,
+            "spoke1",
+            other(pod=PodTerms(StoreKind.CONTAINERS_STORAGE, ("registry-login",), nodes)),
+            namespace=MANUAL_NAMESPACE,
+        )
+        for nodes in Nodes
+    ]
+    one, all_ = (body["spec"]["kube"]["template"] for body in bodies)
+    assert json.loads(all_["metadata"]["annotations"][NODE_JOB_ANNOTATION]) == one["spec"]
+    pod = all_["spec"]["template"]["spec"]
+    assert not {"volumes", "hostNetwork", "hostPID", "initContainers"} & pod.keys()
+    (container,) = pod["containers"]
+    assert "volumeMounts" not in container
+    assert container["securityContext"]["runAsNonRoot"]
+    assert not container["securityContext"].get("privileged")
+
+
+def test_profile_existing_is_the_same_for_all_nodes() -> None:
+    assert existing.EXISTING.for_nodes(Nodes.ALL) is existing.EXISTING
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -76,7 +121,7 @@ def test_profile_talm_notes_the_attempt_from_the_second_on() -> None:
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
 def test_a_profile_refuses_an_action_that_it_does_not_know(profile: Profile) -> None:
-    ours = {*profile.setup, Action.JOB_CREATE}
+    ours = {*profile.setup, *profile.setup_for_all, Action.JOB_CREATE}
     for action in CREATES:
         if action not in ours:
             with pytest.raises(Bug):
@@ -134,3 +179,4 @@ if __name__ == "__main__":
     for name, profile in PROFILES.items():
         (GOLDEN / f"{name}.yaml").write_text(render(profile), encoding="utf-8")
     (GOLDEN / "pods.yaml").write_text(render_pods(), encoding="utf-8")
+    (GOLDEN / "talm-all-nodes.yaml").write_text(render_all_nodes(), encoding="utf-8")

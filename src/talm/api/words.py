@@ -154,6 +154,7 @@ class View(enum.StrEnum):
     BINDING = "view-precache-cluster-role-binding"
     JOB = "view-precache-job"
     PROGRESS = "view-precache-progress"  # ours
+    NODE_READER = "view-precache-node-reader"  # ours, where every node pulls
 
 
 class Action(enum.StrEnum):
@@ -169,3 +170,8 @@ class Action(enum.StrEnum):
     ROLE_CREATE = "precache-role-create"  # ours
     ROLE_BINDING_CREATE = "precache-rb-create"  # ours
     PROGRESS_CREATE = "precache-progress-cm-create"  # ours
+    # ours, where every node pulls: a ClusterRole that lists nodes, and its binding
+    NODE_BINDING_DELETE = "precache-node-reader-crb-delete"
+    NODE_READER_DELETE = "precache-node-reader-delete"
+    NODE_READER_CREATE = "precache-node-reader-create"
+    NODE_BINDING_CREATE = "precache-node-reader-crb-create"

@@ -21,6 +21,7 @@ from talm.errors import AlreadyExists, NotFound
 from talm.spokes.answers import NO_DEED, NO_QUESTION, Deed, Question, deed, question, remembered
 from talm.spokes.base import Order, PodTerms
 from talm.spokes.ledger import Created, Ledger, Present, number
+from talm.spokes.manifests import node_reader
 from talm.spokes.profile import DELETES, FIRST, Profile, Try
 
 T_co = TypeVar("T_co", covariant=True)
@@ -68,6 +69,11 @@ class Desk:
     order: Order
     now: dt.datetime
 
+    @property
+    def profile(self) -> Profile:
+        """The office's profile as this order wants it."""
+        return self.office.profile.for_nodes(self.order.pod.nodes)
+
     # ---- looking -------------------------------------------------------------------------------
 
     def view(self, view: View) -> Question:
@@ -114,9 +120,11 @@ class Desk:
 
     def _is_astray(self, action: Action, found: Present[ManagedClusterAction]) -> bool:
         """Whether a deletion is about another namespace: the setting has changed since."""
-        if action is not Action.NS_DELETE or found.cached is None:
+        if action is Action.CRB_DELETE or found.cached is None:
             return False
-        return found.cached.spec.kube.name != self.office.namespace
+        namespace = self.office.namespace
+        wanted = namespace if action is Action.NS_DELETE else node_reader(namespace)
+        return found.cached.spec.kube.name != wanted
 
     # ---- writing -------------------------------------------------------------------------------
 
@@ -151,7 +159,8 @@ class Desk:
         """Create the action; whatever has its name goes first."""
         await self.drop_action(action)
         office = self.office
-        order = replace(self.order, pod=office.terms(self.cluster))
+        pod = replace(office.terms(self.cluster), nodes=self.order.pod.nodes)
+        order = replace(self.order, pod=pod)
         body = office.profile.action(
             action, self.cluster, order, namespace=office.namespace, attempt=attempt
         )

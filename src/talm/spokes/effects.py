@@ -15,9 +15,11 @@ from talm.core.model import Effect, Fact
 from talm.spokes.answers import Answer, Deed, State
 from talm.spokes.desk import Desk
 from talm.spokes.facts import judge
-from talm.spokes.profile import CREATES, DELETES, Try
+from talm.spokes.profile import CREATES, DELETES, LEFTOVERS, NODE_DELETES, Try
 from talm.spokes.seen import is_stale, namespace_is_lost, stale_views, wants_new_deadline
 
+# Asked about while a run goes on; the other one outlives it where what it is about does.
+_INSIDE: Final = tuple(view for view in View if view is not View.NODE_READER)
 _REMEMBERED_JOBS: Final = 4  # the view shows one Job at a time; a few runs back is more than enough
 
 
@@ -25,15 +27,18 @@ async def clean_up(desk: Desk) -> None:
     """Drop what earlier runs left on the hub, delete the namespace, ask whether it is gone.
 
     Whoever left it and whatever labels it carries: the names of both profiles.  A pending deletion of
-    our namespace does what is wanted and stays.
+    our namespace does what is wanted and stays.  What is outside of the namespace beside the existing
+    operator's binding is only there while its view is, which goes last.
     """
     _remember_job(desk)
-    for view in View:
+    reads_nodes = desk.find_view(View.NODE_READER) is not None
+    for view in _INSIDE:
         await desk.drop_view(view)
     for action in CREATES:
         await desk.drop_action(action)
     desk.office.ledger.forget_outcomes(desk.cluster, tuple(Action))
-    await _request_deletion(desk, "")
+    await _request_deletion(desk, "", DELETES if reads_nodes else LEFTOVERS)
+    await desk.drop_view(View.NODE_READER)
     await desk.ask(View.NAMESPACE)
 
 
@@ -42,22 +47,23 @@ async def ask(desk: Desk) -> None:
 
     Profile existing renews the Job's view and action in one step, as the existing operator does.
     """
-    stale = stale_views(desk, desk.office.profile)
+    stale = stale_views(desk, desk.profile)
     for view in stale:
-        if view is View.JOB and not desk.office.profile.job_in_setup:
+        if view is View.JOB and not desk.profile.job_in_setup:
             await start_job(desk)
         else:
             await desk.ask_again(view)
 
 
 async def remove_again(desk: Desk) -> None:
-    """Repeat the deletion of the namespace, and that of the binding when it failed."""
+    """Repeat the deletion of the namespace, and those of what is outside of it that failed."""
     deletion = desk.action(Action.NS_DELETE)
     if deletion.state is not State.PENDING:
         await desk.order_action(Action.NS_DELETE, _next(deletion))
-    binding = desk.action(Action.CRB_DELETE)
-    if binding.state is State.FAILED:
-        await desk.order_action(Action.CRB_DELETE, _next(binding))
+    for action in (Action.CRB_DELETE, *NODE_DELETES):
+        deed = desk.action(action)
+        if deed.state is State.FAILED:
+            await desk.order_action(action, _next(deed))
 
 
 async def prepare(desk: Desk) -> None:
@@ -67,7 +73,8 @@ async def prepare(desk: Desk) -> None:
     without an end that was seen is created again.  When the namespace is lost, everything is.
     """
     await _call_off_deletion(desk)
-    profile = desk.office.profile
+    profile = desk.profile
+    await _show_node_reader(desk)
     redo = namespace_is_lost(desk, profile)
     for action in profile.setup:
         deed = desk.action(action)
@@ -83,7 +90,7 @@ async def prepare(desk: Desk) -> None:
 
 async def ask_job(desk: Desk) -> None:
     """Ask about the Job (profile talm: and about the workload's record)."""
-    for view in desk.office.profile.job_views:
+    for view in desk.profile.job_views:
         await desk.ask(view)
 
 
@@ -93,7 +100,8 @@ async def start_job(desk: Desk) -> None:
     Profile talm has created it along with what it needs: when it is missing, all of that may be, and
     all is created again ("already exists" is done); the question follows by the usual rule.
     """
-    profile = desk.office.profile
+    await _show_node_reader(desk)
+    profile = desk.profile
     for view in profile.job_views:
         await desk.drop_view(view)
     for action in profile.setup if profile.job_in_setup else (Action.JOB_CREATE,):
@@ -107,8 +115,8 @@ async def start_job(desk: Desk) -> None:
 
 async def drop_setup(desk: Desk) -> None:
     """Drop all questions but those about the Job."""
-    for view in View:
-        if view not in desk.office.profile.job_views:
+    for view in _INSIDE:
+        if view not in desk.profile.job_views:
             await desk.drop_view(view)
 
 
@@ -120,14 +128,18 @@ async def remove(desk: Desk) -> None:
     that are done are left to the hub's collector; else only the deletions stay, as in the existing
     operator.
     """
-    succeeded = judge(desk, desk.office.profile, desk.order).fact is Fact.JOB_SUCCEEDED
+    succeeded = judge(desk, desk.profile, desk.order).fact is Fact.JOB_SUCCEEDED
     await _withdraw_creations(desk, done=not succeeded)
     await _request_deletion(desk, desk.order.run if succeeded else "", _made(desk))
+    await desk.drop_view(View.NODE_READER)
     await _drop_views(desk)
 
 
 async def withdraw(desk: Desk) -> None:
-    """Take back every question, and every creation that an agent might still carry out."""
+    """Take back every question, and every creation that an agent might still carry out.
+
+    What tells that something is outside of the namespace stays until somebody has it deleted.
+    """
     await _withdraw_creations(desk)
     await _drop_views(desk)
 
@@ -147,6 +159,12 @@ EFFECTS: Final[Mapping[Effect, Callable[[Desk], Awaitable[None]]]] = MappingProx
 )
 
 
+async def _show_node_reader(desk: Desk) -> None:
+    """Whoever finds the view of what is made outside of the namespace has it deleted."""
+    if desk.profile.reads_nodes:
+        await desk.ask(View.NODE_READER)
+
+
 async def _withdraw_creations(desk: Desk, *, done: bool = False) -> None:
     """Take creations back: those that may be carried out yet, and with `done` all."""
     for action in CREATES:
@@ -156,15 +174,13 @@ async def _withdraw_creations(desk: Desk, *, done: bool = False) -> None:
 
 
 async def _drop_views(desk: Desk) -> None:
-    for view in sorted(View, key=lambda view: view is View.JOB):
+    for view in sorted(_INSIDE, key=lambda view: view is View.JOB):
         await desk.drop_view(view)
     desk.office.ledger.forget_outcomes(desk.cluster, CREATES)
 
 
-async def _request_deletion(
-    desk: Desk, succeeded: str, actions: Sequence[Action] = DELETES
-) -> None:
-    """Request the deletion of namespace and binding; one that has ended would swallow the new one.
+async def _request_deletion(desk: Desk, succeeded: str, actions: Sequence[Action]) -> None:
+    """Request deletions; one that has ended would swallow the new one.
 
     `succeeded` is the run that ends well with it ("" none); a pending one that says otherwise is
     replaced.
@@ -177,12 +193,16 @@ async def _request_deletion(
 
 
 def _made(desk: Desk) -> tuple[Action, ...]:
-    """What a run has to delete: the binding only where the profile makes one.
+    """What a run has to delete: outside of the namespace only what it makes, or has made there.
 
-    Profile talm asked for the end of a leftover binding when it cleaned up; that request stands.
+    Profile talm asked for the end of a leftover binding when it cleaned up; that request stands.  A
+    CGU's wish for all nodes may be over by now, its view tells.
     """
-    makes_binding = Action.CRB_CREATE in desk.office.profile.setup
-    return DELETES if makes_binding else (Action.NS_DELETE,)
+    profile = desk.profile
+    makes_binding = Action.CRB_CREATE in profile.setup
+    reads_nodes = profile.reads_nodes or desk.find_view(View.NODE_READER) is not None
+    made = LEFTOVERS if makes_binding else (Action.NS_DELETE,)
+    return (*made, *NODE_DELETES) if reads_nodes else made
 
 
 async def _call_off_deletion(desk: Desk) -> None:
@@ -194,7 +214,7 @@ async def _call_off_deletion(desk: Desk) -> None:
     """
     for action in _made(desk):
         deed = desk.action(action)
-        if deed.may_run and (deed.state is not State.PENDING or desk.office.profile.labelled):
+        if deed.may_run and (deed.state is not State.PENDING or desk.profile.labelled):
             await desk.drop_action(action)
 
 
@@ -207,7 +227,7 @@ def _is_to_be_ordered(desk: Desk, action: Action, deed: Deed) -> bool:
 
 def _is_denied(desk: Desk, action: Action, deed: Deed) -> bool:
     """Whether a view says that what was done is not there (any more)."""
-    for view, maker in desk.office.profile.setup_views.items():
+    for view, maker in desk.profile.setup_views.items():
         if maker is action:
             asked = desk.view(view)
             denied = asked.answer is Answer.MISSING and not is_stale(view, asked, deed)

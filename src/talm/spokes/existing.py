@@ -60,10 +60,6 @@ def view_interval(view: View, clusters: int) -> int:
 
 
 def _kube(action: Action, order: Order, namespace: str) -> Manifest:
-    if action is Action.NS_DELETE:
-        return {"resource": "namespace", "name": namespace}
-    if action is Action.CRB_DELETE:
-        return {"resource": "clusterrolebinding", "name": BINDING}
     if action is Action.JOB_CREATE:
         return {"resource": "job", "namespace": namespace, "template": _job(order, namespace)}
     resource, template = _template(action, order, namespace)

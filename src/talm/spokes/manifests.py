@@ -21,9 +21,10 @@ from talm.api.words import (
     MANUAL_NAMESPACE,
     OWN_NAMESPACE_PREFIX,
     RUN_LABEL,
+    Action,
     View,
 )
-from talm.errors import BadSpec
+from talm.errors import BadSpec, Bug
 from talm.spokes.base import Order
 
 Manifest = dict[str, Any]
@@ -74,6 +75,15 @@ def run_labels(order: Order) -> dict[str, str]:
     }
 
 
+def node_reader(namespace: str) -> str:
+    """The name of the ClusterRole that lists nodes, and of its binding.
+
+    Outside of the namespace and yet nobody else's, since the namespace can be nobody else's; what it
+    may do and who has it follows from its name, so that one that was left behind serves as well.
+    """
+    return f"{namespace}-nodes"
+
+
 def spec_data(spec: PrecachingSpec) -> dict[str, str]:
     """The six keys of ConfigMap `pre-cache-spec`: lists by line, no newline at the end."""
     return {
@@ -98,6 +108,21 @@ def action_body(name: str, cluster: str, kind: str, kube: Manifest) -> Manifest:
     return _hub_object(ACTION, name, cluster) | {"spec": {"actionType": kind, "kube": kube}}
 
 
+def deletion(action: Action, namespace: str) -> Manifest:
+    """What a deletion is about: the same whoever has made it, since leftovers are deleted, too."""
+    match action:
+        case Action.NS_DELETE:
+            return {"resource": "namespace", "name": namespace}
+        case Action.CRB_DELETE:  # made by profile existing, left by the existing operator
+            return {"resource": "clusterrolebinding", "name": BINDING}
+        case Action.NODE_BINDING_DELETE:
+            return {"resource": "clusterrolebinding", "name": node_reader(namespace)}
+        case Action.NODE_READER_DELETE:
+            return {"resource": "clusterrole", "name": node_reader(namespace)}
+        case _:
+            raise Bug(f"{action} deletes nothing")
+
+
 def namespaced(api_version: str, kind: str, name: str, namespace: str) -> Manifest:
     """The beginning of an object on a spoke; `namespace` "" for cluster-scoped ones."""
     metadata = {"name": name, "namespace": namespace} if namespace else {"name": name}
@@ -115,5 +140,7 @@ def _hub_object(kind: Kind, name: str, cluster: str) -> Manifest:
 def _scope(view: View, namespace: str) -> Manifest:
     if view is View.NAMESPACE:
         return {"resource": "namespaces", "name": namespace}
+    if view is View.NODE_READER:
+        return {"resource": "clusterrole", "name": node_reader(namespace)}
     resource, name, inside = _SCOPES[view]
     return {"resource": resource, "name": name} | ({"namespace": namespace} if inside else {})

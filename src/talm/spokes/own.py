@@ -1,7 +1,8 @@
 """Profile `talm`: our own workload with the least it needs on a spoke.
 
-An account that may patch one ConfigMap and list the pods of its namespace; the specification; a
-ConfigMap for the record; the Job (ownjob.py).  Everything carries the run's labels.
+An account with what it may do (ownrights.py); the specification; a ConfigMap for the record; the Job
+(ownjob.py), which where every node pulls coordinates one for each (ownnodes.py).  Everything carries
+the run's labels.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from talm.api.pod import Nodes
 from talm.api.progress import PROGRESS_CONFIG_MAP
 from talm.api.words import Action, View
 from talm.errors import Bug
+from talm.spokes import ownrights
 from talm.spokes.base import Order
 from talm.spokes.manifests import (
     ACCOUNT,
-    BINDING,
     SPEC_CONFIG_MAP,
     Manifest,
     namespaced,
@@ -25,10 +27,11 @@ from talm.spokes.manifests import (
     spec_data,
 )
 from talm.spokes.ownjob import job
+from talm.spokes.ownnodes import coordinating_job
 from talm.spokes.profile import Profile
 
-_RBAC: Final = "rbac.authorization.k8s.io"
 _PSA_MODES: Final = ("enforce", "audit", "warn")
+_STARTS_KEY: Final = "operators.startingCSVs"
 _READS_PER_S: Final = 50
 _SHORTEST_S: Final = 2
 _LONGEST_S: Final = 300
@@ -39,17 +42,15 @@ def view_interval(view: View, clusters: int) -> int:
 
     Every read is a status PUT on the hub.  The views of one name are read at most 50 times a second
     over all clusters: clusters / 50 s.  At least 2 s, since one cluster's read costs the hub some
-    milliseconds and no person sees the difference; at most 300 s, reached at 15,000 clusters.
+    milliseconds and no person sees the difference; at most 300 s, reached at 15,000 clusters.  Of the
+    node reader it only matters that there is a view.
     """
+    if view is View.NODE_READER:
+        return _LONGEST_S
     return min(max(_SHORTEST_S, math.ceil(clusters / _READS_PER_S)), _LONGEST_S)
 
 
 def _kube(action: Action, order: Order, namespace: str) -> Manifest:
-    if action is Action.NS_DELETE:
-        return {"resource": "namespace", "name": namespace}
-    if action is Action.CRB_DELETE:
-        # Never made by this profile, but a leftover of the existing operator.
-        return {"resource": "clusterrolebinding", "name": BINDING}
     if action not in _MAKERS:
         raise Bug(f"profile talm knows no action {action}")
     resource, make = _MAKERS[action]
@@ -78,35 +79,6 @@ def _account(_: Order, namespace: str) -> Manifest:
     return namespaced("v1", "ServiceAccount", ACCOUNT, namespace)
 
 
-def _role(_: Order, namespace: str) -> Manifest:
-    return namespaced(f"{_RBAC}/v1", "Role", ACCOUNT, namespace) | {
-        "rules": [
-            {
-                "apiGroups": [""],
-                "resources": ["configmaps"],
-                "resourceNames": [PROGRESS_CONFIG_MAP],
-                "verbs": ["patch"],
-            },
-            {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
-            {
-                # OpenShift admits a pod that mounts the node's directories by this alone;
-                # elsewhere nobody serves the group.
-                "apiGroups": ["security.openshift.io"],
-                "resources": ["securitycontextconstraints"],
-                "resourceNames": ["privileged"],
-                "verbs": ["use"],
-            },
-        ]
-    }
-
-
-def _role_binding(_: Order, namespace: str) -> Manifest:
-    return namespaced(f"{_RBAC}/v1", "RoleBinding", ACCOUNT, namespace) | {
-        "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": ACCOUNT},
-        "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace}],
-    }
-
-
 def _spec(order: Order, namespace: str) -> Manifest:
     body = namespaced("v1", "ConfigMap", SPEC_CONFIG_MAP, namespace)
     return body | {"data": spec_data(order.spec)}
@@ -117,24 +89,34 @@ def _progress(_: Order, namespace: str) -> Manifest:
     return namespaced("v1", "ConfigMap", PROGRESS_CONFIG_MAP, namespace)
 
 
+def _job(order: Order, namespace: str) -> Manifest:
+    make = coordinating_job if order.pod.nodes is Nodes.ALL else job
+    return make(order, namespace)
+
+
 _MAKERS: Final[Mapping[Action, tuple[str, Callable[[Order, str], Manifest]]]] = {
     Action.NS_CREATE: ("namespace", _namespace),
     Action.SA_CREATE: ("serviceaccount", _account),
-    Action.ROLE_CREATE: ("role", _role),
-    Action.ROLE_BINDING_CREATE: ("rolebinding", _role_binding),
+    Action.ROLE_CREATE: ("role", ownrights.role),
+    Action.ROLE_BINDING_CREATE: ("rolebinding", ownrights.role_binding),
+    Action.NODE_READER_CREATE: ("clusterrole", ownrights.node_reader_role),
+    Action.NODE_BINDING_CREATE: ("clusterrolebinding", ownrights.node_reader_binding),
     Action.SPEC_CREATE: ("configmap", _spec),
     Action.PROGRESS_CREATE: ("configmap", _progress),
-    Action.JOB_CREATE: ("job", job),
+    Action.JOB_CREATE: ("job", _job),
 }
+_FOR_ALL: Final = (Action.NODE_READER_CREATE, Action.NODE_BINDING_CREATE)
 
 TALM: Final = Profile(
     name="talm",
     labelled=True,
-    setup=tuple(_MAKERS),  # an agent carries them out in this order
+    # An agent carries them out in this order.
+    setup=tuple(action for action in _MAKERS if action not in _FOR_ALL),
+    setup_for_all=tuple(_MAKERS),
     # Progress first: where it is asked about and the Job is not, the setup was through.
     job_views=(View.PROGRESS, View.JOB),
     kube=_kube,
     interval_s=view_interval,
-    # The action agent is serial and takes 20-50 ms an action; seven of them fit well.
+    # The action agent is serial and takes 20-50 ms an action; all of them fit well.
     hold_off=dt.timedelta(seconds=2),
 )

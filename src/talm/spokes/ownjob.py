@@ -1,15 +1,16 @@
-"""The Job of profile `talm`: one pod on one node, tried again as long as that may help.
+"""The Job of profile `talm` for one node: one pod, tried again as long as that may help.
 
     exit code of a final class ──► FailJob, at once
     evicted, drained, preempted ──► another pod, no attempt lost
     anything else (a reboot, a crash, a registry that was away) ──► another pod, one attempt less
 
 A spoke older than Kubernetes 1.26 does not know the policy and tries final classes again, too: some
-ten minutes until it gives up.  Which store and which paths: ownstore.py.
+ten minutes until it gives up.  Which store and which paths: ownstore.py; all nodes: ownnodes.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from talm.api import pod
@@ -33,18 +34,6 @@ ATTEMPTS_MORE: Final = (
 )
 _WRONG_FLAG: Final = 2  # click's; the command line is the same in the next pod
 _ROOT: Final = "host"
-_RULES: Final = [
-    # First, since a pod that was sent away may end with any exit code.
-    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-    {
-        "action": "FailJob",
-        "onExitCodes": {
-            "containerName": CONTAINER_NAME,
-            "operator": "In",
-            "values": sorted([_WRONG_FLAG, *(EXIT_CODES[kind] for kind in FINAL_CLASSES)]),
-        },
-    },
-]
 
 
 def job(order: Order, namespace: str) -> Manifest:
@@ -54,7 +43,7 @@ def job(order: Order, namespace: str) -> Manifest:
     body["spec"] = {
         "activeDeadlineSeconds": order.job_deadline_s,
         "backoffLimit": ATTEMPTS_MORE,
-        "podFailurePolicy": {"rules": _RULES},
+        "podFailurePolicy": failure_policy(EXIT_CODES[kind] for kind in FINAL_CLASSES),
         "template": {
             "metadata": {"labels": run_labels(order), "annotations": dict(MANAGEMENT)},
             "spec": _pod(order, namespace),
@@ -63,22 +52,47 @@ def job(order: Order, namespace: str) -> Manifest:
     return body
 
 
-def _pod(order: Order, namespace: str) -> Manifest:
-    store = STORES[order.pod.store]
+def failure_policy(final: Iterable[int]) -> Manifest:
+    """Say which ends of a pod end the Job at once (exit codes `final`), and which do not count."""
+    codes = {
+        "containerName": CONTAINER_NAME,
+        "operator": "In",
+        "values": sorted([_WRONG_FLAG, *final]),
+    }
+    return {
+        "rules": [
+            # First, since a pod that was sent away may end with any exit code.
+            {
+                "action": "Ignore",
+                "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+            },
+            {"action": "FailJob", "onExitCodes": codes},
+        ]
+    }
+
+
+def shared_pod(order: Order) -> Manifest:
+    """What pods are like whatever their work is."""
     spec: Manifest = {
-        "containers": [_container(order, namespace, store)],
-        # Names are resolved and routes taken as the node's runtime does it.
-        "dnsPolicy": "Default",
-        "hostNetwork": True,
         "priorityClassName": "system-cluster-critical",  # admitted on a full node; it asks for little
         "restartPolicy": "Never",
         "serviceAccountName": ACCOUNT,
         "tolerations": [{"operator": "Exists"}],
-        "volumes": _volumes(store),
     }
     if order.pod.pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in order.pod.pull_secrets]
     return spec
+
+
+def _pod(order: Order, namespace: str) -> Manifest:
+    store = STORES[order.pod.store]
+    return shared_pod(order) | {
+        "containers": [_container(order, namespace, store)],
+        # Names are resolved and routes taken as the node's runtime does it.
+        "dnsPolicy": "Default",
+        "hostNetwork": True,
+        "volumes": _volumes(store),
+    }
 
 
 def _container(order: Order, namespace: str, store: NodeStore) -> Manifest:
@@ -108,6 +122,11 @@ def _environment(order: Order, namespace: str, store: NodeStore) -> list[Manifes
     }
     if store.paths:
         values[pod.HOST_ENV] = HOST_DIRECTORY
+    return variables(values)
+
+
+def variables(values: Mapping[str, str]) -> list[Manifest]:
+    """The environment with these values, and the pod's uid as the name of its run."""
     pod_uid = {"fieldRef": {"fieldPath": "metadata.uid"}}
     return [
         *({"name": name, "value": value} for name, value in values.items()),

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from talm.api.meta import ObjectMeta
+from talm.api.pod import Nodes
 from talm.api.words import (
     ATTEMPT_ANNOTATION,
     RUN_LABEL,
@@ -23,7 +24,9 @@ from talm.spokes import manifests
 from talm.spokes.base import Order
 from talm.spokes.manifests import Manifest
 
-DELETES: Final = (Action.NS_DELETE, Action.CRB_DELETE)
+LEFTOVERS: Final = (Action.NS_DELETE, Action.CRB_DELETE)  # whoever has left them
+NODE_DELETES: Final = (Action.NODE_BINDING_DELETE, Action.NODE_READER_DELETE)
+DELETES: Final = (*LEFTOVERS, *NODE_DELETES)
 CREATES: Final = tuple(action for action in Action if action not in DELETES)
 
 
@@ -49,7 +52,9 @@ class Profile:
     `setup` is what PREPARE creates, in the order in which an agent carries it out; it holds the Job
     where that is created along with what it needs.  `setup_views` maps the views that prove the setup
     to the actions that make what they ask about; empty: the actions themselves are believed.
-    `job_views` stay while the Job is active, in the order in which ASK_JOB creates them.
+    `kube` makes what an action creates.  `job_views` stay while the Job is active, in the order in which
+    ASK_JOB creates them.
+    `setup_for_all` takes the place of `setup` where every node pulls; empty: the profile cannot.
     `labelled`: everything carries the run, so what does not is of another one.
     `hold_off`: how long a view waits for the action it would otherwise race.
     """
@@ -61,7 +66,19 @@ class Profile:
     kube: Callable[[Action, Order, str], Manifest]
     interval_s: Callable[[View, int], int]
     setup_views: Mapping[View, Action] = field(default_factory=dict)
+    setup_for_all: tuple[Action, ...] = ()
     hold_off: dt.timedelta = dt.timedelta(0)
+
+    def for_nodes(self, nodes: Nodes) -> Profile:
+        """The profile as it is for one node or for all."""
+        if nodes is Nodes.ONE or not self.setup_for_all:
+            return self
+        return replace(self, setup=self.setup_for_all)
+
+    @property
+    def reads_nodes(self) -> bool:
+        """Whether the setup makes something outside of the namespace, by which nodes are listed."""
+        return Action.NODE_READER_CREATE in self.setup
 
     @property
     def needs(self) -> tuple[Action, ...]:
@@ -81,8 +98,10 @@ class Profile:
         self, action: Action, cluster: str, order: Order, *, namespace: str, attempt: Try = FIRST
     ) -> Manifest:
         """The ManagedClusterAction."""
-        kind = "Delete" if action in DELETES else "Create"
-        kube = self.kube(action, order, namespace)
+        if action in DELETES:
+            kind, kube = "Delete", manifests.deletion(action, namespace)
+        else:
+            kind, kube = "Create", self.kube(action, order, namespace)
         body = self._mark(manifests.action_body(action.value, cluster, kind, kube), order)
         notes = {}
         if self.labelled and attempt.number > 1:

@@ -64,7 +64,8 @@ class ViewActionTransport:
 
     def look(self, cluster: str, order: Order, now: dt.datetime) -> Sight:
         """Tell what the caches know of this cluster; no request is made."""
-        return judge(Desk(self._office, cluster, order, now), self._office.profile, order)
+        desk = Desk(self._office, cluster, order, now)
+        return judge(desk, desk.profile, order)
 
     async def carry_out(self, cluster: str, effects: tuple[Effect, ...], order: Order) -> None:
         """Carry the effects out in order.  Raises `ApiError` at the first request that fails."""

@@ -11,7 +11,7 @@ from talm.errors import AgentError
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """A mounted ConfigMap with all six keys, those that are unset empty."""
+    """A mounted ConfigMap with all keys, those that are unset empty."""
     for key in KEYS:
         (tmp_path / key).write_text("")
     return tmp_path
@@ -53,6 +53,20 @@ def test_a_flag_replaces_the_release_and_adds_to_the_rest(config: Path) -> None:
     assert [str(image) for image in spec.additional] == ["quay.io/a:1", "quay.io/b:1"]
 
 
+def test_a_start_that_the_config_map_names_may_be_gone_and_one_of_a_flag_must_be_there(
+    config: Path,
+) -> None:
+    (config / "operators.indexes").write_text("quay.io/index:v4.10")
+    (config / "operators.packagesAndChannels").write_text("ptp:stable\nsriov:stable\nlso:stable")
+    (config / "operators.startingCSVs").write_text("ptp:stable:ptp.v4.9.1")
+    spec = read_spec(config, Flags(starts=("sriov:stable:sriov.v4.9.0",)))
+    assert spec.packages == (
+        Wanted("lso", "stable"),
+        Wanted("ptp", "stable", "ptp.v4.9.1", if_there=True),
+        Wanted("sriov", "stable", "sriov.v4.9.0"),
+    )
+
+
 def test_additional_images_alone_are_enough_and_the_last_line_counts(config: Path) -> None:
     (config / "additionalImages").write_text("quay.io/a:1")
     spec = read_spec(config, Flags())
@@ -65,6 +79,7 @@ def test_additional_images_alone_are_enough_and_the_last_line_counts(config: Pat
         ("operators.indexes", "quay.io/index:v4.10", "no operators.packagesAndChannels"),
         ("operators.packagesAndChannels", "ptp:stable", "no operators.indexes"),
         ("operators.packagesAndChannels", "ptp", "'ptp' is not NAME:CHANNEL"),
+        ("operators.startingCSVs", "ptp:stable", "is not NAME:CHANNEL:BUNDLE"),
         ("operators.packagesAndChannels", "ptp:", "is not NAME:CHANNEL"),
         ("operators.packagesAndChannels", "ptp:stable; touch /p", "is not NAME:CHANNEL"),
         ("operators.indexes", "index", "names no registry"),

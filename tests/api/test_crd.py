@@ -88,6 +88,7 @@ status.precaching.spec.excludePrecachePatterns
 status.precaching.spec.nodes
 status.precaching.spec.operatorsIndexes
 status.precaching.spec.operatorsPackagesAndChannels
+status.precaching.spec.operatorsStartingCSVs
 status.precaching.spec.platformImage
 status.precaching.spec.spaceRequired
 status.precaching.status

@@ -150,6 +150,7 @@ SPECS = st.builds(
     platform_image=st.sampled_from(["", "i1", "i2"]),
     operators_indexes=LISTS,
     operators_packages_and_channels=LISTS,
+    operators_starting_csvs=LISTS,
     exclude_precache_patterns=LISTS,
     space_required=st.sampled_from(["35", "36"]),
     additional_images=LISTS,

@@ -17,6 +17,7 @@ from talm.api.cgu import (
     CguStatus,
     ClusterGroupUpgrade,
     PrecachingFailure,
+    PrecachingSpec,
     PrecachingStatus,
     UpgradeStatus,
     Wait,
@@ -181,6 +182,20 @@ async def test_clocks_that_an_older_crd_prunes_go_on_from_memory(
     done = precaching({"c1": "Succeeded"})
     assert await persister.persist(recalled, done)
     assert persister.recall(read(store)) == read(store)
+
+
+async def test_what_an_older_crd_prunes_of_the_specification_does_not_count_as_a_change(
+    hub: FakeHub, store: Store, persister: Persister
+) -> None:
+    hub.pruned = ("spec",)
+    put_cgu(hub)
+    await hub.heard()
+    meant = PrecachingSpec(operators_starting_csvs=("ptp:stable:ptp.v1",))
+    await persister.persist(read(store), precaching({"c1": "Active"}, spec=meant))
+    recalled = persister.recall(read(store))
+    assert recalled.status.precaching is not None
+    assert recalled.status.precaching.spec == meant
+    assert not await persister.persist(recalled, recalled.status)
 
 
 async def test_clocks_that_are_stored_are_not_overruled(

@@ -20,9 +20,18 @@ PLATFORM_IMAGE: Final = "platform.image"
 ADDITIONAL_IMAGES: Final = "additionalImages"
 INDEXES: Final = "operators.indexes"
 PACKAGES: Final = "operators.packagesAndChannels"
+STARTS: Final = "operators.startingCSVs"
 EXCLUDES: Final = "excludePrecachePatterns"
 SPACE_REQUIRED: Final = "spaceRequired"
-KEYS: Final = (PLATFORM_IMAGE, ADDITIONAL_IMAGES, INDEXES, PACKAGES, EXCLUDES, SPACE_REQUIRED)
+KEYS: Final = (
+    PLATFORM_IMAGE,
+    ADDITIONAL_IMAGES,
+    INDEXES,
+    PACKAGES,
+    STARTS,
+    EXCLUDES,
+    SPACE_REQUIRED,
+)
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._+-]+")
 
@@ -76,11 +85,15 @@ def read_spec(config: Path | None, flags: Flags) -> Spec:
         return tuple(dict.fromkeys(found))
 
     packages = both(_channels, PACKAGES, "--package", flags.packages)
+    starts = (
+        *(dataclasses.replace(one, if_there=True) for one in _starts(STARTS, keys[STARTS])),
+        *_starts("--from", "\n".join(flags.starts)),
+    )
     spec = Spec(
         release[0] if release else None,
         both(parse_lines, ADDITIONAL_IMAGES, "--additional-image", flags.additional),
         both(parse_lines, INDEXES, "--operator-index", flags.indexes),
-        _with_starts(packages, _starts("--from", "\n".join(flags.starts))),
+        _with_starts(packages, starts),
         both(_lines, EXCLUDES, "--exclude", flags.excludes),
         _gib(flags.space_required.strip() or keys[SPACE_REQUIRED].strip()),
     )

@@ -9,6 +9,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated
 
+import msgspec
+
 from .meta import Condition, Wire, about, schema_only
 
 
@@ -83,6 +85,14 @@ class PrecachingSpec(Wire, frozen=True, kw_only=True):
     operators_packages_and_channels: Annotated[
         tuple[str, ...], about("The operators to download, each `package:channel`.")
     ] = ()
+    operators_starting_csvs: Annotated[
+        tuple[str, ...],
+        about(
+            "Where operators begin that their Subscriptions give a `startingCSV`, each"
+            " `package:channel:CSV`: all bundles from there to the head are downloaded. Not in the"
+            " existing operator."
+        ),
+    ] = msgspec.field(name="operatorsStartingCSVs", default=())
     exclude_precache_patterns: Annotated[
         tuple[str, ...], about("Patterns of images that are not downloaded.")
     ] = ()
@@ -93,7 +103,11 @@ class PrecachingSpec(Wire, frozen=True, kw_only=True):
         tuple[str, ...], about("Images to download besides those of release and operators.")
     ] = ()
     nodes: Annotated[
-        str, about("Which nodes of each cluster download: one of them when empty, or `all`.")
+        str,
+        about(
+            "Which nodes of each cluster download: one of them when empty, or `all`. Not in the"
+            " existing operator."
+        ),
     ] = ""
 
 

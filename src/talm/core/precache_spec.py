@@ -4,6 +4,7 @@
     platformImage        PreCachingConfig, ClusterVersion of the policies
     operatorsIndexes     PreCachingConfig, CatalogSources of the policies
     packagesAndChannels  PreCachingConfig, ConfigMap, Subscriptions of the policies
+    startingCSVs         with the packages: Subscriptions of the policies, or none
     excludePatterns      PreCachingConfig, ConfigMap
     spaceRequired        PreCachingConfig, ConfigMap, 35 GiB
     additionalImages     PreCachingConfig
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypedDict
 
@@ -29,16 +30,14 @@ from talm.api.precaching import Overrides, PreCachingConfigSpec
 from talm.api.words import OVERRIDES_CONFIG_MAP, Reason
 from talm.errors import BadSpec
 
-from .model import Json, RootPolicy, SpecSources
-from .objects import is_a, text_at
+from . import operators
+from .model import RootPolicy, SpecSources
 from .platform_image import (
     Pending,
-    is_templated,
     platform_image,
     platform_queries,
     validate_platform_image,
 )
-from .policies import OLM_GROUP
 from .space import whole_gib
 
 __all__ = [
@@ -121,6 +120,8 @@ def derive(
         config = _config(sources)
         spec = _without_platform(config, sources.overrides, policies_in_order)
         overrides = config.overrides or Overrides()
+        if not _overriding_packages(overrides, sources.overrides):
+            warnings += tuple(operators.unknown_starts(policies_in_order))
         workload_image = _workload_image(overrides, allowed_workload_images)
         image: str | Pending = overrides.platform_image.strip()
         if not image:
@@ -162,6 +163,8 @@ def spec_hash(spec: PrecachingSpec) -> str:
     ]
     if spec.nodes:
         parts.append({"nodes": spec.nodes})
+    if spec.operators_starting_csvs:
+        parts.append({"startingCSVs": sorted(set(spec.operators_starting_csvs))})
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -170,6 +173,7 @@ class _Parts(TypedDict):
 
     operators_indexes: tuple[str, ...]
     operators_packages_and_channels: tuple[str, ...]
+    operators_starting_csvs: tuple[str, ...]
     exclude_precache_patterns: tuple[str, ...]
     space_required: str
     additional_images: tuple[str, ...]
@@ -190,17 +194,22 @@ def _without_platform(
 ) -> _Parts:
     """Apply the precedence in the module's docstring; derive only what nobody overrides."""
     overrides = config.overrides or Overrides()
+    packages = _overriding_packages(overrides, data)
     return _Parts(
-        operators_indexes=_tidy(overrides.operators_indexes or ()) or _indexes(policies),
-        operators_packages_and_channels=_tidy(overrides.operators_packages_and_channels or ())
-        or _lines(data, _PACKAGES_KEY)
-        or _packages(policies),
+        operators_indexes=_tidy(overrides.operators_indexes or ())
+        or _tidy(operators.indexes(policies)),
+        operators_packages_and_channels=packages or _tidy(operators.packages(policies)),
+        operators_starting_csvs=() if packages else _tidy(operators.starting_csvs(policies)),
         exclude_precache_patterns=_tidy(config.exclude_precache_patterns or ())
         or _lines(data, _PATTERNS_KEY),
         space_required=_space(config.space_required.strip() or data.get(_SPACE_KEY, "").strip()),
         additional_images=_tidy(config.additional_images or ()),
         nodes=_nodes(config.nodes),
     )
+
+
+def _overriding_packages(overrides: Overrides, data: Mapping[str, str]) -> tuple[str, ...]:
+    return _tidy(overrides.operators_packages_and_channels or ()) or _lines(data, _PACKAGES_KEY)
 
 
 def _nodes(text: str) -> str:
@@ -230,40 +239,6 @@ def _workload_image(overrides: Overrides, allowed: Sequence[str]) -> str:
 
 def _allows(known: str, image: str) -> bool:
     return image.startswith(known[:-1]) if known.endswith("*") else image == known
-
-
-def _packages(policies: Iterable[RootPolicy]) -> tuple[str, ...]:
-    found = []
-    for policy, wanted in _wanted(policies, "Subscription"):
-        package = _known(policy, wanted, "name")
-        channel = _known(policy, wanted, "channel")
-        found.append(f"{package}:{channel}")
-    return _tidy(found)
-
-
-def _indexes(policies: Iterable[RootPolicy]) -> tuple[str, ...]:
-    return _tidy(
-        _known(policy, wanted, "image") for policy, wanted in _wanted(policies, "CatalogSource")
-    )
-
-
-def _wanted(
-    policies: Iterable[RootPolicy], kind: str
-) -> Iterator[tuple[RootPolicy, Mapping[str, Json]]]:
-    for policy in policies:
-        for wanted in policy.objects:
-            if is_a(wanted, kind, OLM_GROUP):
-                yield policy, wanted
-
-
-def _known(policy: RootPolicy, wanted: Mapping[str, Json], field: str) -> str:
-    """Read a field of the object's spec that must be there and be the same on every cluster."""
-    value = text_at(wanted, "spec", field)
-    if value and not is_templated(value):
-        return value
-    what = f"{text_at(wanted, 'kind')} {text_at(wanted, 'metadata', 'name')}"
-    why = f"templatized {field} not supported with precaching" if value else f"no spec.{field}"
-    raise BadSpec(f"{what} in policy {policy.namespace}/{policy.name}: {why}")
 
 
 def _check_consistency(spec: PrecachingSpec) -> None:

@@ -13,7 +13,14 @@ from typing import Any, Final
 import msgspec
 
 from talm.api import kinds
-from talm.api.cgu import CguStatus, ClusterGroupUpgrade, PrecachingStatus, UpgradeStatus, Wait
+from talm.api.cgu import (
+    CguStatus,
+    ClusterGroupUpgrade,
+    PrecachingSpec,
+    PrecachingStatus,
+    UpgradeStatus,
+    Wait,
+)
 from talm.api.meta import changed
 from talm.kube.client import Client
 
@@ -31,6 +38,8 @@ class Persister:
         self._store = store
         self._pruned: dict[Key, tuple[str, Json]] = {}
         self._waits: dict[Key, tuple[str, dict[str, Wait]]] = {}
+        # as kept, as it was meant
+        self._specs: dict[Key, tuple[str, PrecachingSpec | None, PrecachingSpec | None]] = {}
 
     async def persist(self, cgu: ClusterGroupUpgrade, status: CguStatus) -> bool:
         """Store the status; False when there was nothing to store.
@@ -54,24 +63,31 @@ class Persister:
         return True
 
     def recall(self, cgu: ClusterGroupUpgrade) -> ClusterGroupUpgrade:
-        """The CGU with the clocks that an older CRD has pruned from its status."""
-        uid, waits = self._waits.get(cgu.metadata.key, ("", {}))
-        precaching = cgu.status.precaching
-        if uid != cgu.metadata.uid or precaching is None or precaching.waits is not None:
+        """The CGU with the clocks and the specification as they were before an older CRD pruned them."""
+        key, uid = cgu.metadata.key, cgu.metadata.uid
+        precaching = whole = cgu.status.precaching
+        if precaching is None or whole is None:
             return cgu
-        status = changed(cgu.status, precaching=changed(precaching, waits=waits))
-        return changed(cgu, status=status)
+        owner, waits = self._waits.get(key, ("", {}))
+        if owner == uid and precaching.waits is None:
+            whole = changed(whole, waits=waits)
+        owner, kept, meant = self._specs.get(key, ("", None, None))
+        if owner == uid and precaching.spec == kept:
+            whole = changed(whole, spec=meant)
+        if whole is precaching:
+            return cgu
+        return changed(cgu, status=changed(cgu.status, precaching=whole))
 
     def forget(self, key: Key) -> None:
         """The CGU is gone."""
         self._pruned.pop(key, None)
         self._waits.pop(key, None)
+        self._specs.pop(key, None)
 
     def _remember(self, stored: ClusterGroupUpgrade, wanted: CguStatus) -> None:
         key, uid = stored.metadata.key, stored.metadata.uid
         lost = difference(to_wire(stored.status), to_wire(wanted))
-        self._pruned.pop(key, None)
-        self._waits.pop(key, None)
+        self.forget(key)
         if not lost:
             return
         self._pruned[key] = (uid, lost)
@@ -79,6 +95,9 @@ class Persister:
         kept = stored.status.precaching or PrecachingStatus()
         if waits and not kept.waits:
             self._waits[key] = (uid, waits)
+        meant = wanted.precaching.spec if wanted.precaching else None
+        if meant != kept.spec:
+            self._specs[key] = (uid, kept.spec, meant)
 
 
 def to_wire(status: CguStatus) -> Json:

@@ -12,6 +12,8 @@ from talm.agent.catalog.channels import (
     Channel,
     Entry,
     Package,
+    Wanted,
+    bundles_for,
     head_of,
     images_of,
     path_to,
@@ -127,6 +129,16 @@ def test_a_start_that_leads_nowhere_is_named(start: str, complaint: str) -> None
     found = package(entry("0.1.0"), entry("1.0.0"), recorded_head="x.v1.0.0")
     with pytest.raises(BadCatalog, match=complaint):
         path_to(*found, start)
+
+
+def test_a_start_that_is_gone_leaves_the_head_where_that_will_do() -> None:
+    found = package(entry("1.0.0"), entry("1.0.1", "1.0.0"))
+    old = Wanted("x", "stable", "x.v0.9.0", if_there=True)
+    there = Wanted("x", "stable", "x.v1.0.0", if_there=True)
+    assert [b.name for b in bundles_for(*found, old)] == ["x.v1.0.1"]
+    assert [b.name for b in bundles_for(*found, there)] == ["x.v1.0.0", "x.v1.0.1"]
+    with pytest.raises(BadCatalog, match="has no entry"):
+        bundles_for(*found, Wanted("x", "stable", "x.v0.9.0"))
 
 
 def test_images_are_the_bundles_own_and_the_related_each_once_without_empty_ones() -> None:

@@ -60,11 +60,15 @@ class Package:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wanted:
-    """One channel of one package; `start` is the installed bundle, "" to take the head alone."""
+    """One channel of one package; `start` is the installed bundle, "" to take the head alone.
+
+    `if_there`: where the channel does not have the start (any more), the head alone will do.
+    """
 
     package: str
     channel: str
     start: str = ""
+    if_there: bool = False
 
     def __str__(self) -> str:
         return f"{self.package}:{self.channel}"
@@ -114,9 +118,16 @@ def path_to(package: Package, channel: Channel, start: str) -> tuple[Bundle, ...
     return tuple(bundle_of(package, channel, name) for name in reversed(way))
 
 
-def bundles_for(package: Package, channel: Channel, start: str) -> tuple[Bundle, ...]:
-    """Return the head alone, or with a `start` all on the way to it.  Raises BadCatalog."""
-    return path_to(package, channel, start) if start else (head_of(package, channel),)
+def bundles_for(package: Package, channel: Channel, wanted: Wanted) -> tuple[Bundle, ...]:
+    """Return the head alone, or with a start all on the way to it.  Raises BadCatalog."""
+    if not wanted.start or (wanted.if_there and not has_start(channel, wanted)):
+        return (head_of(package, channel),)
+    return path_to(package, channel, wanted.start)
+
+
+def has_start(channel: Channel, wanted: Wanted) -> bool:
+    """Tell whether the start is an entry of the channel."""
+    return any(entry.name == wanted.start for entry in channel.entries)
 
 
 def bundle_of(package: Package, channel: Channel, name: str) -> Bundle:

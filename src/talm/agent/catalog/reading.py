@@ -16,7 +16,15 @@ from typing import Final
 
 import msgspec
 
-from talm.agent.catalog.channels import BadCatalog, Bundle, Package, Wanted, bundles_for, images_of
+from talm.agent.catalog.channels import (
+    BadCatalog,
+    Bundle,
+    Package,
+    Wanted,
+    bundles_for,
+    has_start,
+    images_of,
+)
 from talm.agent.catalog.fbc import SUFFIXES, Collector
 from talm.agent.catalog.sqlite import read_packages
 from talm.agent.content.layerfiles import LayerFiles
@@ -87,11 +95,23 @@ def choose_bundles(catalogs: Sequence[Catalog], wanted: Iterable[Wanted]) -> tup
         for catalog, package in _having(catalogs, one):
             channel = package.channels[one.channel]
             try:
-                found = bundles_for(package, channel, one.start)
+                found = bundles_for(package, channel, one)
             except BadCatalog as exc:
                 raise _unreadable(catalog.reference, str(exc)) from exc
             chosen.update(dict.fromkeys(found))
     return tuple(chosen)
+
+
+def starts_passed_over(catalogs: Sequence[Catalog], wanted: Iterable[Wanted]) -> tuple[str, ...]:
+    """Say which starts no catalog has (any more), so that the head alone is taken."""
+    return tuple(
+        f"channel {one} has no {one.start} to start from; only its head is cached"
+        for one in wanted
+        if one.if_there
+        and not any(
+            has_start(package.channels[one.channel], one) for _, package in _having(catalogs, one)
+        )
+    )
 
 
 def references_of(bundles: Iterable[Bundle]) -> tuple[Reference, ...]:

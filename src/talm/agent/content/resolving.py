@@ -15,7 +15,12 @@ from collections.abc import Iterable
 
 import structlog
 
-from talm.agent.catalog.reading import choose_bundles, read_catalog, references_of
+from talm.agent.catalog.reading import (
+    choose_bundles,
+    read_catalog,
+    references_of,
+    starts_passed_over,
+)
 from talm.agent.content.excludes import exclude
 from talm.agent.content.layerfiles import LayerFiles
 from talm.agent.content.manifests import Image, resolve
@@ -68,14 +73,16 @@ class Resolver:
         elif spec.excludes:
             warnings = ("exclude patterns are given, but no release that they could apply to",)
         if spec.indexes:
-            wanted += [*spec.indexes, *await self._operators(spec)]
+            operators, more = await self._operators(spec)
+            wanted += [*spec.indexes, *operators]
+            warnings += more
         for warning in warnings:
-            log.warning("excludes", text=warning)
+            log.warning("specification", text=warning)
         images, errors = await self._all(dict.fromkeys([*wanted, *spec.additional]))
         return Resolved(images, errors, warnings)
 
-    async def _operators(self, spec: Spec) -> tuple[Reference, ...]:
-        """Return the images of the wanted channels."""
+    async def _operators(self, spec: Spec) -> tuple[tuple[Reference, ...], tuple[str, ...]]:
+        """Return the images of the wanted channels, and what the user should know."""
         names = frozenset(wanted.package for wanted in spec.packages)
         catalogs = []
         for index in spec.indexes:
@@ -83,7 +90,7 @@ class Resolver:
             catalogs.append(await read_catalog(image, self._files, names))
         bundles = choose_bundles(catalogs, spec.packages)
         log.info("catalogs", bundles=[bundle.name for bundle in bundles])
-        return references_of(bundles)
+        return references_of(bundles), starts_passed_over(catalogs, spec.packages)
 
     async def _all(
         self, references: Iterable[Reference]

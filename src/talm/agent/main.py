@@ -4,35 +4,31 @@
 
 Each step can be killed and repeated: what arrived is not fetched again.  Exit code 0 means that
 the store, asked, has every image; any other has a class (`api/progress.py`).
-Not here: what to pull (resolving.py), in which order (plan.py).
+Not here: what to pull (resolving.py), in which order (plan.py), how a run ends (running.py).
 """
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import datetime as dt
 import os
-import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
-
-import structlog
 
 from talm.agent import attempts, leftovers
 from talm.agent.bringing import Bringing, raise_all
 from talm.agent.content.layerfiles import LayerFiles
 from talm.agent.content.resolving import Resolved, Resolver
-from talm.agent.endings import Deadline, outcome, signals
+from talm.agent.endings import Deadline
 from talm.agent.failures import failure
 from talm.agent.nodefacts import Room
 from talm.agent.plan import Plan, make_plan
 from talm.agent.progress import Progress
+from talm.agent.running import run
 from talm.agent.settings import Settings
-from talm.agent.sinks import ConfigMapSink, LogSink, Sink, TerminalSink
 from talm.agent.spec import Spec
 from talm.agent.stores.base import ImageStore
 from talm.agent.stores.opening import open_store
@@ -41,48 +37,17 @@ from talm.agent.transfer.download import Downloads
 from talm.agent.transfer.node import read_node
 from talm.agent.transfer.registry import Registry, open_session
 from talm.agent.transfer.spool import Spool
-from talm.api.progress import FailureClass, ProgressRecord, RunPhase
-from talm.errors import AgentError
-
-log = structlog.get_logger()
+from talm.api.progress import FailureClass, RunPhase
 
 _LOCK_PATIENCE_S: Final = 60.0  # twice a pod's grace: the run before is gone by then
 
 
 async def run_agent(settings: Settings, on_signal: Callable[[], None] = lambda: None) -> int:
-    """Do one run and return the process's exit code; nothing is raised but by a cancelled caller.
-
-    SIGTERM and SIGINT end it as Interrupted: record written, what arrived kept; `on_signal` is
-    called then, by which a process can see to it that it ends within 5 s.
-    """
+    """Do one run and return the process's exit code, as `running.run` says."""
     progress = Progress(settings.run or str(uuid.uuid4()))
-    deadline = Deadline(settings.job_deadline_s)
-    try:
-        sinks = _sinks(settings)
-    except AgentError as exc:
-        log.warning("failed", failure=exc.kind, text=str(exc))
-        progress.finish(exc)
-        _leave_message(settings.termination_log, progress.record)
-        return exc.exit_code
-    with signals(on_signal) as ended:
-        async with progress.told_to(sinks):
-            error = await outcome(pull(settings, progress, deadline), ended, deadline)
-            progress.finish(error)
-            _leave_message(settings.termination_log, progress.record)
-        if error and error.kind == FailureClass.PARTLY_CACHED.value:
-            log.info("waiting to be ended", deadline_s=deadline.seconds)
-            await _first(ended.wait(), deadline.over())
-    return error.exit_code if error else 0
-
-
-async def _first(*waits: Coroutine[None, None, object]) -> None:
-    """Wait for the first of several."""
-    tasks = [asyncio.create_task(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
+    return await run(
+        settings, progress, lambda deadline: pull(settings, progress, deadline), on_signal
+    )
 
 
 async def pull(settings: Settings, progress: Progress, deadline: Deadline) -> None:
@@ -184,21 +149,3 @@ async def look(resolved: Resolved, store: ImageStore, spool: Spool) -> Plan:
     digests = {blob.digest for blobs in missing.values() for blob in blobs}
     spooled = {digest: spool.held(digest) for digest in digests}
     return make_plan(resolved.images, missing, spooled, resolved.warnings)
-
-
-def _sinks(settings: Settings) -> list[Sink]:
-    target = settings.progress_target()
-    sinks: list[Sink] = [TerminalSink() if sys.stderr.isatty() else LogSink()]
-    if target:
-        sinks.append(ConfigMapSink(*target))
-    return sinks
-
-
-def _leave_message(file: Path | None, record: ProgressRecord) -> None:
-    """Write `CLASS: text` where the kubelet reads a pod's last words (it keeps 4096 bytes)."""
-    if file is None or not record.error_class:
-        return
-    try:
-        file.write_bytes(f"{record.error_class}: {record.error_text}".encode()[:4096])
-    except OSError as exc:
-        log.warning("no termination message", file=str(file), error=str(exc))

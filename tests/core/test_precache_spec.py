@@ -81,7 +81,7 @@ def answer(entry: Mapping[str, str]) -> tuple[GraphQuery, GraphAnswer]:
 
 
 def query(entry: Mapping[str, str]) -> GraphQuery:
-    return GraphQuery(entry["upstream"], entry["channel"], entry["version"])
+    return GraphQuery(entry["upstream"], entry["channel"], entry["version"], entry.get("arch", ""))
 
 
 def by_name(file: Path) -> str:

@@ -104,6 +104,16 @@ def test_a_problem_that_the_manual_does_not_know_has_the_current_words() -> None
     )
 
 
+def test_why_a_policy_cannot_be_read_is_told_beside_the_condition() -> None:
+    broken = replace(policy(), broken="object-templates-raw is not a list")
+    found = prepare(snapshot(policies=[broken]))
+    assert found.validation_problem is not None
+    assert found.validation_problem.message == f"Invalid managed policies: [{POLICY}] "
+    assert found.warnings == (
+        f"policy ztp-group/{POLICY} cannot be read: object-templates-raw is not a list",
+    )
+
+
 def test_templates_are_refused_rather_than_passed_over() -> None:
     found = prepare(snapshot(cgu(manifest_work_templates=("t",))))
     assert found.validation_problem is not None

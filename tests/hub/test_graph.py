@@ -137,9 +137,11 @@ async def test_the_channel_is_escaped_and_goes_behind_what_the_upstream_has(
     client = connect()
     await client.hear(server.query(channel="a b&c=d/é"))
     await client.hear(GraphQuery(f"{server.url}?arch=arm64", "x", "4.14.1"))
+    await client.hear(GraphQuery(server.url, "x", "4.14.1", arch="multi"))
     assert server.asked == [
         "/graph?channel=a%20b%26c%3Dd%2F%C3%A9",
         "/graph?arch=arm64&channel=x",
+        "/graph?channel=x&arch=multi",
     ]
 
 

@@ -132,11 +132,12 @@ class RootPolicy:
 
 @dataclass(frozen=True, slots=True)
 class GraphQuery:
-    """A question to an update graph."""
+    """A question to an update graph; `arch` "" leaves the architecture to the graph."""
 
     upstream: str
     channel: str
     version: str
+    arch: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ CONFIG_GROUP: Final = "config.openshift.io"
 # What the shell leaves in place of `{{ $x }}` when it reads `object-templates-raw`.
 PLACEHOLDER: Final = "placeholder"
 
-_FIELDS: Final = ("upstream", "channel", "version", "image")
+_FIELDS: Final = ("upstream", "channel", "version", "image", "architecture")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class _Release:
     channel: str = ""
     version: str = ""
     image: str = ""
+    architecture: str = ""
 
 
 def platform_queries(policies: Iterable[RootPolicy]) -> frozenset[GraphQuery]:
@@ -128,6 +129,7 @@ def _fields(wanted: Mapping[str, Json]) -> dict[str, str]:
         text_at(spec, "channel"),
         text_at(update, "version"),
         text_at(update, "image"),
+        text_at(update, "architecture"),
     )
     return dict(zip(_FIELDS, values, strict=True))
 
@@ -136,11 +138,13 @@ def _query(release: _Release | None) -> GraphQuery | None:
     """Turn a release without an image into a question; None when there is nothing to ask."""
     if release is None or release.image:
         return None
-    query = GraphQuery(release.upstream, release.channel, release.version)
-    parts = (query.upstream, query.channel, query.version)
+    parts = (release.upstream, release.channel, release.version)
     if not all(parts):
         raise BadSpec(
             "policy with ClusterVersion must have upstream, channel, and version"
             " when image is not provided"
         )
-    return None if any(map(is_templated, parts)) else query
+    if any(map(is_templated, (*parts, release.architecture))):
+        return None
+    # A ClusterVersion says `Multi`, an update graph `multi` (api.openshift.com).
+    return GraphQuery(*parts, arch=release.architecture.lower())

@@ -104,6 +104,7 @@ def prepare(seen: Snapshot) -> Prepared:
             validation_problem=wrong,
             pending=wrong is None,
             max_concurrency=concurrency,
+            warnings=_unreadable(seen, assessment),
             look_again_after=found.look_again_after,
         )
     base = Prepared(selection, assessment, batches=batches, max_concurrency=concurrency)
@@ -135,6 +136,16 @@ def _validation(seen: Snapshot, assessment: Assessment) -> Hold | None:
         if image is not None:
             return image
     return unresolvable_dependency(assessment.for_upgrade)
+
+
+def _unreadable(seen: Snapshot, assessment: Assessment) -> tuple[str, ...]:
+    """Why policies are invalid: the condition's message is the existing operator's and cannot say it."""
+    return tuple(
+        f"policy {policy.namespace}/{policy.name} cannot be read: {policy.broken}"
+        for name in assessment.invalid
+        for policy in seen.policies[name]
+        if policy.broken
+    )
 
 
 def _in_both_words(hold: Hold, assessment: Assessment) -> Problem:

@@ -219,9 +219,15 @@ _PASSING: Final = frozenset({408, 429, *range(500, 600)})
 
 
 def _url(query: GraphQuery) -> str:
-    """Put the channel behind whatever the upstream has already (`?arch=arm64`)."""
-    channel = urllib.parse.quote(query.channel, safe="")
-    return f"{query.upstream}{'&' if '?' in query.upstream else '?'}channel={channel}"
+    """Put the channel, and the architecture where one is asked for, behind what the upstream has.
+
+    What it has already (`?arch=arm64`) stays.
+    """
+    asked = {"channel": query.channel} | ({"arch": query.arch} if query.arch else {})
+    parameters = "&".join(
+        f"{key}={urllib.parse.quote(text, safe='')}" for key, text in asked.items()
+    )
+    return f"{query.upstream}{'&' if '?' in query.upstream else '?'}{parameters}"
 
 
 def _turn_to(page: _Page, found: Mapping[str, str] | _Failure) -> None:

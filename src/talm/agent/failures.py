@@ -1,14 +1,28 @@
-"""How the workload fails: an `AgentError` of one of the classes that the hub knows."""
+"""How the workload fails: an `AgentError` of one of the classes that the hub knows.
+
+Messages repeat what others wrote: names in archives, lines of catalogs, words of registries.  They
+end in logs, on terminals and in a ConfigMap, so nothing but printable text gets that far.
+"""
 
 from __future__ import annotations
+
+import re
+from typing import Final
 
 from talm.api.progress import EXIT_CODES, FailureClass
 from talm.errors import AgentError
 
+_BREAK: Final = re.compile(r"\s*\n\s*")
+
+
+def printable(text: str) -> str:
+    """Return `text` on one line, with what cannot be shown (or encoded) as its escape."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in _BREAK.sub(" ", text.strip()))
+
 
 def failure(kind: FailureClass, message: str) -> AgentError:
     """Return the error of class `kind`, ready to be raised; its exit code goes with the class."""
-    return AgentError(kind.value, message, EXIT_CODES[kind])
+    return AgentError(kind.value, printable(message), EXIT_CODES[kind])
 
 
 def invalid_spec(message: str) -> AgentError:

@@ -20,6 +20,7 @@ SHA512 = f"sha512:{'0a' * 64}"
         ("localhost/a", ("localhost", "a", "", "")),
         ("127.0.0.1:5000/a/b.c__d-e/f", ("127.0.0.1:5000", "a/b.c__d-e/f", "", "")),
         ("[::1]:5000/a:t", ("[::1]:5000", "a", "t", "")),
+        ("[2001:db8::7]/a", ("[2001:db8::7]", "a", "", "")),
         ("Registry/a", ("Registry", "a", "", "")),
     ],
 )
@@ -56,10 +57,20 @@ def test_a_reference_splits_into_its_parts_and_back(
         ("quay.io:/a", "not a registry"),
         ("-quay.io/a", "not a registry"),
         ("quay..io/a", "not a registry"),
+        ("[:::]:5000/a", "neither a host's name nor an address"),
+        ("[1:2]/a", "neither a host's name nor an address"),
+        (f"{'a' * 64}.example.com/a", "neither a host's name nor an address"),
         ("user@quay.io/a", "not a digest"),
         (f"quay.io/{'a' * 255}", "longer than 255"),
         ("quay.io/a\n", "not a repository path"),
+        ("http://quay.io/a", "not a registry"),
+        ("file:///etc/passwd", "not a registry"),
+        ("quay.io/a?b=c", "not a repository path"),
+        ("quay.io/%2e%2e/a", "not a repository path"),
+        ("quay.io/\udcff", "not a repository path"),
+        (f"quay.io/{'a-' * 500_000}", "not a repository path"),
     ],
+    ids=lambda text: text[:40].encode("ascii", "backslashreplace").decode(),
 )
 def test_anything_else_is_refused_with_the_reason(text: str, reason: str) -> None:
     with pytest.raises(AgentError, match=reason) as caught:

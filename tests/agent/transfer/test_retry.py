@@ -18,6 +18,15 @@ def test_retry_after_is_seconds_or_a_date_and_nonsense_is_nothing() -> None:
     assert 50 < retry_after_s(email.utils.formatdate(time.time() + 60, usegmt=True)) <= 60
     for nothing in ("", "-3", "soon", email.utils.formatdate(0, usegmt=True)):
         assert retry_after_s(nothing) == 0.0
+    assert retry_after_s("Mon, 01 Jan 99999999999999 00:00:00 GMT") == 0.0
+
+
+@given(
+    st.text(max_size=40)
+    | st.from_regex(r"(\w{3}, )?\d{1,20} (Jan|Dec|x) \d{1,20} \d+:\d+(:\d+)? ([+-]\d+|GMT)?")
+)
+def test_any_retry_after_is_a_time_to_wait(header: str) -> None:
+    assert retry_after_s(header) >= 0.0
 
 
 async def test_an_attempt_is_repeated_until_it_works() -> None:

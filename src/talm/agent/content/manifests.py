@@ -2,6 +2,7 @@
 
 A list or index leads to this machine's architecture; the list itself is kept too, so that the
 digest the user named is the digest that the store holds.  URLs inside manifests are not followed.
+All of it was written by others: what is not understood, or says two things at once, is refused.
 """
 
 from __future__ import annotations
@@ -13,14 +14,30 @@ import msgspec
 
 from talm.agent.content.references import Reference, is_digest
 from talm.agent.failures import failure
-from talm.agent.transfer.registry import DOCKER_LIST, OCI_INDEX, Corrupt, Document, Registry
+from talm.agent.transfer.registry import (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Corrupt,
+    Document,
+    Registry,
+)
 from talm.api.progress import FailureClass
 from talm.errors import Bug
 
 # Which of manifests, config and layers are there.
 _LIST: Final = (True, False, False)
 _IMAGE: Final = (False, True, True)
+_TYPES: Final = {
+    **dict.fromkeys((OCI_INDEX, DOCKER_LIST), _LIST),
+    **dict.fromkeys((OCI_MANIFEST, DOCKER_MANIFEST), _IMAGE),
+}
+# What every processor of an architecture runs, and what podman asks for: an entry for a newer
+# one (amd64 "v3") may come first in a list and does not run on older nodes.
+_VARIANTS: Final = {"amd64": ("", "v1"), "arm64": ("", "v8")}
 _ELSEWHERE: Final = (".foreign.", ".nondistributable.")  # layers to be fetched from a URL
+_FEW: Final = 10
 _MAX_DEPTH: Final = 3  # an index of indexes is legal and rare; a chain without end is an attack
 
 
@@ -61,6 +78,10 @@ class Parts:
 class _Platform(msgspec.Struct):
     architecture: str = ""
     os: str = ""
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.architecture or "unknown", self.variant) if part)
 
 
 class _Descriptor(msgspec.Struct, rename="camel"):
@@ -95,13 +116,17 @@ async def resolve(
 async def _resolve(registry: Registry, reference: Reference, architecture: str) -> Image:
     documents: list[Document] = []
     version = reference.version
+    size: int | None = None
     for _ in range(_MAX_DEPTH):
         document = await _intact(registry, reference, version)
+        if size is not None and len(document.body) != size:
+            raise Unreadable(f"{version} has {len(document.body)} bytes, its list says {size}")
         body = read_body(document)
         documents.append(document)
         if body.manifests is None:
             return Image(reference, tuple(documents), _blobs(body))
-        version = choose(body.manifests, architecture).digest
+        chosen = choose(body.manifests, architecture)
+        version, size = chosen.digest, chosen.size
     raise Unreadable(f"it is nested more than {_MAX_DEPTH} lists deep")
 
 
@@ -117,7 +142,7 @@ def read_body(document: Document) -> _Body:
     """Decode a manifest or index and check every digest in it.  Raises Unreadable."""
     try:
         body = msgspec.json.decode(document.body, type=_Body)
-    except msgspec.MsgspecError as exc:
+    except (ValueError, RecursionError) as exc:  # no JSON, no UTF-8, nested without end
         raise Unreadable(f"{document.digest} is no manifest: {exc}") from exc
     # One that is both is read as either by different programs (CVE-2021-41190): refused.
     has = (body.manifests is not None, body.config is not None, body.layers is not None)
@@ -125,24 +150,35 @@ def read_body(document: Document) -> _Body:
         raise Unreadable(
             f"{document.digest} ({document.media_type}) is neither an image nor a list"
         )
+    if body.media_type and _TYPES.get(body.media_type) != has:
+        raise Unreadable(f"{document.digest} is not what {body.media_type[:80]!r} means")
+    _check_parts(document, body)
+    return body
+
+
+def _check_parts(document: Document, body: _Body) -> None:
+    sizes: dict[str, int] = {}
     config = [body.config] if body.config else []
     for part in [*config, *(body.layers or []), *(body.manifests or [])]:
         if not is_digest(part.digest) or part.size < 0:
             raise Unreadable(f"{document.digest} names {part.digest[:80]!r}, which is no digest")
         if part.urls or any(word in part.media_type for word in _ELSEWHERE):
             raise Unreadable(f"{document.digest} has a layer that is kept outside of the registry")
-    return body
+        if sizes.setdefault(part.digest, part.size) != part.size:
+            raise Unreadable(f"{document.digest} names {part.digest} with two sizes")
 
 
 def choose(manifests: list[_Descriptor], architecture: str) -> _Descriptor:
     """Pick the Linux image of `architecture`, the first when several fit.  Raises Unreadable."""
-    there = []
+    there: dict[str, None] = {}
     for entry in manifests:
         platform = entry.platform or _Platform()
-        if platform.architecture == architecture and platform.os in ("linux", ""):
+        fits = platform.architecture == architecture and platform.os in ("linux", "")
+        if fits and platform.variant in _VARIANTS.get(architecture, (platform.variant,)):
             return entry
-        there.append(platform.architecture or "unknown")
-    raise Unreadable(f"the list has no image for {architecture}, only for {', '.join(there)}")
+        there[str(platform)] = None
+    names = ", ".join(list(there)[:_FEW]) or "none at all"
+    raise Unreadable(f"the list has no image for {architecture}, only for {names}")
 
 
 def media_type_of(document: Document) -> str:
@@ -150,9 +186,8 @@ def media_type_of(document: Document) -> str:
     body = read_body(document)
     if body.media_type:
         return body.media_type
-    if body.manifests is not None and document.media_type not in (OCI_INDEX, DOCKER_LIST):
-        return OCI_INDEX
-    return document.media_type
+    shape, default = (_IMAGE, OCI_MANIFEST) if body.manifests is None else (_LIST, OCI_INDEX)
+    return document.media_type if _TYPES.get(document.media_type) == shape else default
 
 
 def parts_of(image: Image) -> Parts:

@@ -8,6 +8,7 @@ differently by each runtime, so it is refused instead of guessed.
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import re
 from typing import Final
 
@@ -25,6 +26,7 @@ _TAG: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _DIGEST: Final = re.compile(r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
 
 _MAX_NAME: Final = 255  # the grammar's bound on registry and path together
+_MAX_LABEL: Final = 63  # of a host's name, between two dots: no resolver takes a longer one
 _MAX_PORT: Final = 65535
 
 
@@ -56,6 +58,15 @@ class Reference:
 def is_digest(text: str) -> bool:
     """Tell whether `text` is a digest of a registered algorithm."""
     return _DIGEST.fullmatch(text) is not None
+
+
+def is_address(host: str) -> bool:
+    """Tell whether `host` is an IPv6 address in brackets, as URLs have it."""
+    try:
+        ipaddress.IPv6Address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(authority: str) -> bool:
@@ -114,6 +125,13 @@ def _check_registry(text: str, registry: str) -> None:
     match = _REGISTRY.fullmatch(registry)
     if match is None:
         raise _refused(text, f"{registry!r} is not a registry (HOST[:PORT])")
+    host = match["host"]
+    if (
+        not is_address(host)
+        if host.startswith("[")
+        else max(map(len, host.split("."))) > _MAX_LABEL
+    ):
+        raise _refused(text, f"{host!r} is neither a host's name nor an address")
     if match["port"] and not 0 < int(match["port"][:6]) <= _MAX_PORT:
         raise _refused(text, f"{match['port']} is not a port")
 

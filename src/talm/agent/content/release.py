@@ -23,7 +23,7 @@ from talm.api.progress import FailureClass
 from talm.errors import AgentError
 
 REFERENCES: Final = "release-manifests/image-references"
-_MAX_BYTES: Final = 16 << 20  # a real one has 100 KiB
+_MAX_BYTES: Final = 4 << 20  # a real one has 100 KiB; decoded it takes up to 30 times as much
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,12 +65,15 @@ async def read_release(
 
     Raises AgentError: ReleaseUnreadable, or that of the download.
     """
+    limits = limits or Limits()
     overlay = Overlay(REFERENCES)
     for layer in reversed(parts_of(image).layers):
+        if layer.size > limits.unpacked:
+            raise _unreadable(image, f"layer {layer.digest} has {layer.size} bytes")
         file = await files.file(image, layer)
         try:
             with storage_errors(file):
-                found = await asyncio.to_thread(_look, file, overlay, limits or Limits())
+                found = await asyncio.to_thread(_look, file, overlay, limits)
             if found is not None:
                 return parse_references(found)
         except (BadLayer, ValueError) as exc:
@@ -84,7 +87,7 @@ def parse_references(content: bytes) -> tuple[Component, ...]:
     """Read the ImageStream.  Raises ValueError that says what is wrong with it."""
     try:
         stream = msgspec.json.decode(content, type=_ImageStream)
-    except msgspec.MsgspecError as exc:
+    except (ValueError, RecursionError) as exc:
         raise ValueError(f"{REFERENCES}: {exc}") from exc
     tags = stream.spec.tags if stream.spec else []
     if stream.kind != "ImageStream" or not tags:

@@ -89,7 +89,7 @@ class Authorizer:
                 body = await read_at_most(response, _MAX_TOKEN_ANSWER)
         try:
             answer = msgspec.json.decode(body, type=_Token)
-        except msgspec.MsgspecError as exc:
+        except (ValueError, RecursionError) as exc:
             raise Passing(f"{what}: the answer is no token") from exc
         token = answer.token or answer.access_token
         if not token.isascii() or not token.isprintable() or not token:
@@ -104,7 +104,7 @@ def _is_safe(realm: str, endpoint: Endpoint) -> bool:
         port = url.port
     except ValueError:
         return False
-    if not url.hostname or port == 0:
+    if not url.hostname or port == 0 or "@" in url.netloc:
         return False
     if url.scheme == "http":
         same = url.netloc == urlsplit(endpoint.base).netloc

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from talm.agent.content.references import Reference, is_loopback
+from talm.agent.content.references import Reference, is_address, is_loopback
 
 _AUTHORITY: Final = re.compile(
-    r"(?:[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
+    r"(?:[A-Za-z0-9][A-Za-z0-9._-]*|(?P<address>\[[0-9A-Fa-f:.]+\]))(?::(?P<port>[0-9]{1,5}))?"
 )
 _MAX_PORT: Final = 65535
 _PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~%-]+)*/?")
@@ -83,7 +83,9 @@ def repository(registry: str, path: str) -> str:
 def is_authority(text: str) -> bool:
     """Tell whether `text` can be HOST[:PORT]."""
     match = _AUTHORITY.fullmatch(text)
-    return match is not None and 0 < int(match["port"] or "1") <= _MAX_PORT
+    if match is None or (match["address"] and not is_address(match["address"])):
+        return False
+    return 0 < int(match["port"] or "1") <= _MAX_PORT
 
 
 def base_url(text: str, *, as_written: bool = False) -> str:

@@ -42,6 +42,7 @@ _ACCEPT: Final = ", ".join((OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIS
 _MAX_MANIFEST: Final = 4 << 20  # the bound that registries themselves set
 _CONNECT_S: Final = 30.0
 _DISTRUST_S: Final = 60.0  # a mirror that is down costs a connection's time-out once a minute
+_DIGEST_HEADER: Final = "Docker-Content-Digest"
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
@@ -86,7 +87,11 @@ async def open_session(stall_s: float) -> AsyncIterator[aiohttp.ClientSession]:
     headers = {"User-Agent": f"talm-agent/{__version__}", "Accept-Encoding": "identity"}
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(
-        connector=connector, timeout=timeout, headers=headers, auto_decompress=False
+        connector=connector,
+        timeout=timeout,
+        headers=headers,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
     ) as session:
         yield session
 
@@ -148,6 +153,44 @@ class Registry:
 
             yield await self._first(reference, digest, ask)
 
+    def home(self, reference: Reference) -> Endpoint:
+        """Return who has served the reference's manifest, or is to be asked for it first."""
+        return self._in_order(reference, reference.version)[0]
+
+    async def attachment(self, reference: Reference, tag: str) -> Document:
+        """Fetch what is kept beside the image under a tag of its own, from where that came from.
+
+        No other endpoint is asked, as container tools do it: signatures of a mirror's images are the
+        mirror's to have.  Raises as `manifest`.
+        """
+        return await insist(
+            self.patience(), lambda: self._manifest(reference, self.home(reference), tag)
+        )
+
+    async def content(self, reference: Reference, digest: str, most: int) -> bytes:
+        """Fetch a small blob whole, unverified.  Raises AgentError, Corrupt when it is larger."""
+
+        async def ask() -> bytes:
+            async with self.blob(reference, digest, 0) as stream:
+                with network_errors(digest):
+                    return await _read_whole(stream.response, digest, most)
+
+        return await insist(self.patience(), ask)
+
+    async def file(self, url: str, most: int) -> bytes:
+        """Fetch what is in no repository, by the node's proxies and certificates, as nobody.
+
+        Raises AgentError (ImageNotFound: it is not there), Corrupt when it is larger.
+        """
+
+        async def ask() -> bytes:
+            with network_errors(url):
+                async with self._web.get(url, {}, {}) as response:
+                    check_answer(response, url)
+                    return await _read_whole(response, url, most)
+
+        return await insist(self.patience(), ask)
+
     def distrust(self, endpoint: Endpoint) -> None:
         """Ask this endpoint after all others for a while: it is down, or served something else."""
         self._last_until[endpoint.base] = time.monotonic() + _DISTRUST_S
@@ -197,12 +240,14 @@ class Registry:
                 check_answer(response, what, self._node.keyring.hint)
                 body = await read_at_most(response, _MAX_MANIFEST)
                 media_type = response.content_type
+                said = response.headers.get(_DIGEST_HEADER, "")
         if len(body) > _MAX_MANIFEST:
             raise Corrupt(f"{what}: it is larger than {_MAX_MANIFEST >> 20} MiB")
-        digest = version if is_digest(version) else digest_of(body)
-        if digest_of(body, digest.partition(":")[0]) != digest:
+        # Behind a tag the header is all that tells a whole manifest from one that was cut.
+        promised = version if is_digest(version) else said
+        if is_digest(promised) and digest_of(body, promised.partition(":")[0]) != promised:
             raise Corrupt(f"{what}: what the registry serves hashes to {digest_of(body)}")
-        return Document(digest, media_type, body)
+        return Document(version if is_digest(version) else digest_of(body), media_type, body)
 
     @contextlib.asynccontextmanager
     async def _blob(
@@ -241,6 +286,13 @@ class Registry:
             sent = self._authorizer.header(endpoint)
         async with self._web.get(url, headers, _private(endpoint, sent), endpoint.tls) as response:
             yield response
+
+
+async def _read_whole(response: aiohttp.ClientResponse, what: str, most: int) -> bytes:
+    body = await read_at_most(response, most)
+    if len(body) > most:
+        raise Corrupt(f"{what}: it is larger than {most >> 20} MiB")
+    return body
 
 
 def _place(reference: Reference, endpoint: Endpoint) -> str:
@@ -286,6 +338,6 @@ def _span_of(response: aiohttp.ClientResponse, offset: int, what: str) -> tuple[
         return 0, None
     match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if match is None or int(match[1]) != offset:
-        said = response.headers.get("Content-Range")
+        said = response.headers.get("Content-Range", "")[:80]
         raise Passing(f"{what}: asked from byte {offset}, the registry serves {said!r}")
     return offset, int(match[2])

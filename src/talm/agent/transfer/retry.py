@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 
 import aiohttp
 
-from talm.agent.failures import failure
+from talm.agent.failures import failure, printable
 from talm.api.progress import FailureClass
 
 T = TypeVar("T")
@@ -30,7 +30,14 @@ _LONGEST_PAUSE_S: Final = 20.0  # a link that is back is used again within 20 s
 _LONG_PAUSE_S: Final = 2.0  # a round trip or two: shorter ones are not worth losing the turn
 _PASSING: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.TOO_EARLY}
 _SERVER_ERROR: Final = 500
-_STUBBORN: Final = (aiohttp.ClientConnectorDNSError, aiohttp.ClientSSLError)
+# Python raises UnicodeError for a name that no resolver can be asked for (`a..b`).
+_STUBBORN: Final = (aiohttp.ClientConnectorDNSError, aiohttp.ClientSSLError, UnicodeError)
+_GOOD: Final = {
+    HTTPStatus.OK,
+    HTTPStatus.NON_AUTHORITATIVE_INFORMATION,
+    HTTPStatus.PARTIAL_CONTENT,
+}
+_MAX_WORDS: Final = 300  # of a server's own words in our messages; a header may have 8 KiB
 
 
 class Passing(Exception):
@@ -41,7 +48,7 @@ class Passing(Exception):
     """
 
     def __init__(self, message: str, retry_after_s: float = 0.0, *, stubborn: bool = False) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.retry_after_s = retry_after_s
         self.stubborn = stubborn
 
@@ -51,12 +58,20 @@ def network_errors(what: str) -> Iterator[None]:
     """Turn a failure of the way to the registry into `Passing`; `what` was being asked for."""
     try:
         yield
-    except (aiohttp.ClientError, ConnectionError, TimeoutError) as exc:
+    except (aiohttp.ClientError, ConnectionError, TimeoutError, UnicodeError) as exc:
         stubborn = isinstance(exc, _STUBBORN)
-        text = str(exc) or type(exc).__name__
-        if isinstance(exc, aiohttp.ClientResponseError):
-            text = f"{exc.status} {exc.message}"  # without the URL: a proxy's has its password
-        raise Passing(f"{what}: {text}", stubborn=stubborn) from exc
+        raise Passing(f"{what}: {_words_of(exc)[:_MAX_WORDS]}", stubborn=stubborn) from exc
+
+
+def _words_of(exc: Exception) -> str:
+    """Say what went wrong, without the address of an object or the password of a proxy's URL."""
+    if isinstance(exc, aiohttp.ClientResponseError):
+        return f"{exc.status} {exc.message}"
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+        return f"{exc.host}:{exc.port}: {exc.certificate_error}"
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        return f"cannot connect to {exc.host}:{exc.port}: {exc.os_error.strerror or exc.os_error}"
+    return str(exc) or type(exc).__name__
 
 
 def check_answer(response: aiohttp.ClientResponse, what: str, hint: str = "") -> None:
@@ -66,10 +81,12 @@ def check_answer(response: aiohttp.ClientResponse, what: str, hint: str = "") ->
     404 is ImageNotFound: only manifests and blobs are asked for, by a name the user gave.
     """
     status = response.status
-    if status < HTTPStatus.BAD_REQUEST:
+    if status in _GOOD:
         return
-    message = f"{what}: the registry answers {status} {response.reason or ''}".rstrip()
-    if status in _PASSING or status >= _SERVER_ERROR:
+    reason = (response.reason or "")[:_MAX_WORDS]
+    message = f"{what}: the registry answers {status} {reason}".rstrip()
+    # Below 400: neither an answer nor a refusal, such as a redirect without a target.
+    if status in _PASSING or status >= _SERVER_ERROR or status < HTTPStatus.BAD_REQUEST:
         raise Passing(message, retry_after_s(response.headers.get("Retry-After", "")))
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         raise failure(FailureClass.UNAUTHORIZED, message + hint)
@@ -84,7 +101,7 @@ def retry_after_s(header: str) -> float:
         return float(header[:9])
     try:
         when = email.utils.parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     if when.tzinfo is None:
         when = when.replace(tzinfo=dt.UTC)

@@ -12,7 +12,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import aiohttp
 from yarl import URL
@@ -24,6 +24,7 @@ from talm.agent.transfer.retry import Passing
 
 _REDIRECTS: Final = {301, 302, 303, 307, 308}
 _MAX_REDIRECTS: Final = 5
+_IN_URLS: Final = "%:/?#[]@!$&'()*+,;=~"  # what stays as it is: a signature must not change
 _ANYBODY: Final = Tls()
 
 
@@ -89,13 +90,16 @@ async def read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 
 def _target(url: str, location: str) -> str:
+    """Return where a redirect leads.  Raises Passing for anything but http(s)://HOST[:PORT]/…."""
     try:
-        target = urljoin(url, location).partition("#")[0]
-        _origin(target)
+        target = quote(urljoin(url, location).partition("#")[0], safe=_IN_URLS)
+        scheme, host, _ = _origin(target)
     except ValueError as exc:
         raise Passing(f"{_shown(url)}: it redirects to nowhere") from exc
-    if urlsplit(target).scheme not in ("http", "https"):
+    if scheme not in ("http", "https"):
         raise Passing(f"{_shown(url)}: it redirects to neither http:// nor https://")
+    if not host or "@" in urlsplit(target).netloc:  # a password of its own would be sent along
+        raise Passing(f"{_shown(url)}: it redirects to nowhere")
     return target
 
 

@@ -142,8 +142,9 @@ prints the last condition.
 A condition's time moves when its status flips. What a row does not mention stays as it was said before,
 but: `PrecacheSpecValid` goes away in the manual's words when pre-caching is done; while the specification
 is invalid there is neither `PrecachingSuceeded` nor `Progressing`; an unfinished verdict on pre-caching
-goes away when `preCaching` is switched off. Conditions of other writers are kept; one of them steers:
-`Succeeded`, whoever wrote it, ends the CGU.
+goes away when `preCaching` is switched off; when what is to be cached has changed, the verdict is taken
+back and clusters are under way again. Conditions of other writers are kept; one of them steers: `Succeeded`,
+whoever wrote it, ends the CGU.
 
 Capital letters stand for what the case at hand fills in. Spelling and blanks at the end of a message are
 kept as scripts know them.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from talm.api.meta import changed
 from talm.api.pod import NODE_JOB_ANNOTATION, Nodes, StoreKind
 from talm.api.words import CGU_LABEL, EXISTING_NAMESPACE, MANUAL_NAMESPACE, Action, View
 from talm.errors import BadSpec, Bug
@@ -94,6 +95,18 @@ def test_the_coordinator_carries_the_job_of_one_node_and_mounts_nothing() -> Non
 
 def test_profile_existing_is_the_same_for_all_nodes() -> None:
     assert existing.EXISTING.for_nodes(Nodes.ALL) is existing.EXISTING
+
+
+def test_where_operators_start_is_told_to_the_workload_that_knows_the_key() -> None:
+    spec = changed(ORDER.spec, operators_starting_csvs=("ptp:stable:ptp.v1", "sriov:4:sriov.v2"))
+    for profile, told in (
+        (own.TALM, "ptp:stable:ptp.v1\nsriov:4:sriov.v2"),
+        (existing.EXISTING, None),
+    ):
+        for order, key in ((other(spec=spec), told), (ORDER, None)):
+            body = profile.action(Action.SPEC_CREATE, "spoke1", order, namespace=EXISTING_NAMESPACE)
+            data = body["spec"]["kube"]["template"]["data"]
+            assert data.get("operators.startingCSVs") == key
 
 
 @pytest.mark.parametrize("name", PROFILES)

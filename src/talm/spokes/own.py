@@ -80,8 +80,11 @@ def _account(_: Order, namespace: str) -> Manifest:
 
 
 def _spec(order: Order, namespace: str) -> Manifest:
-    body = namespaced("v1", "ConfigMap", SPEC_CONFIG_MAP, namespace)
-    return body | {"data": spec_data(order.spec)}
+    """A seventh key where operators have a start: the existing workload knows none."""
+    data = spec_data(order.spec)
+    if order.spec.operators_starting_csvs:
+        data[_STARTS_KEY] = "\n".join(order.spec.operators_starting_csvs)
+    return namespaced("v1", "ConfigMap", SPEC_CONFIG_MAP, namespace) | {"data": data}
 
 
 def _progress(_: Order, namespace: str) -> Manifest:

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import contextlib
-import gzip
-import importlib.util
 import io
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -12,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from talm.agent.content.layers import BadLayer, Limits, Overlay, members
+from talm.agent.content.archive import BadLayer, Limits
+from talm.agent.content.layers import Overlay
 
-from ..archives import DIRECTORY, FIFO, HARD_LINK, LINK, Content, layer, tar
+from ..archives import DIRECTORY, HARD_LINK, LINK, Content, layer
 
 SMALL = Limits(unpacked=1 << 20, entries=100, file=1 << 16)
 
@@ -29,20 +27,6 @@ def shown(directory: Path, root: str, layers: Sequence[Mapping[str, Content]]) -
         for member in overlay.visible(layer(directory, files, str(number)), SMALL):
             found[member.path] = member.content(SMALL.file)
     return found
-
-
-@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
-def test_files_are_read_whatever_the_archives_format_is(tmp_path: Path, form: int) -> None:
-    long = "a/" * 60 + "file"
-    file = tmp_path / "plain"
-    file.write_bytes(tar({"./x/y": b"one", long: b"x" * 700, "/abs": b""}, form=form))
-    found = {member.path: member.content(1000) for member in members(file, SMALL)}
-    assert found == {"x/y": b"one", long: b"x" * 700, "abs": b""}
-
-
-def test_what_is_not_read_is_skipped(tmp_path: Path) -> None:
-    file = layer(tmp_path, {"a": b"x" * 1000, "b": b"y", "dir": (DIRECTORY, ""), "p": (FIFO, "")})
-    assert [member.path for member in members(file, SMALL)] == ["a", "b", "dir", "p"]
 
 
 STACKS: dict[str, tuple[list[Mapping[str, Content]], dict[str, bytes]]] = {
@@ -192,51 +176,28 @@ def test_too_many_entries_are_refused(tmp_path: Path) -> None:
         shown(tmp_path, "c", [{f"x{n}": b"" for n in range(101)}])
 
 
-def header(kind: bytes, size: int, name: str = "x") -> bytes:
-    entry = tarfile.TarInfo(name)
-    entry.type, entry.size = kind, size
-    return entry.tobuf(tarfile.GNU_FORMAT)
+def test_paths_beyond_what_is_kept_in_mind_are_refused(tmp_path: Path) -> None:
+    """Directories too: a path of many implies them all."""
+    few = Limits(names=50_000)
+    for name, files in {
+        "files": {f"c/{n:04}": b"" for n in range(9000)},
+        "deep": {"c/" + "d/" * 500 + f"{n}": b"" for n in range(20)},
+        "hidden": {f"c/.wh.{n:04}": b"" for n in range(9000)},
+    }.items():
+        overlay = Overlay("c")
+        with pytest.raises(BadLayer, match="paths have more than 50000 characters"):
+            for _ in overlay.visible(layer(tmp_path, files, name), few):
+                pass
 
 
-def pax(record: bytes) -> bytes:
-    return header(tarfile.XHDTYPE, len(record)) + record.ljust(512, b"\0")
+def test_paths_of_several_layers_count_together(tmp_path: Path) -> None:
+    overlay, few = Overlay("c"), Limits(names=30_000)
+    with pytest.raises(BadLayer, match="paths have more than"):
+        for number in range(9):
+            files: dict[str, Content] = {f"c/{number}-{n:04}": b"" for n in range(600)}
+            list(overlay.visible(layer(tmp_path, files, str(number)), few))
 
 
-MALFORMED = {
-    "no archive": b"x" * 512,
-    "half a header": b"x" * 100,
-    "an end in the middle": header(tarfile.REGTYPE, 1000),
-    "an endless header": header(tarfile.XHDTYPE, 1 << 40),
-    "a negative header": header(tarfile.GNUTYPE_LONGNAME, -1),
-    "a negative size": header(tarfile.REGTYPE, -512),
-    "a negative size in pax": pax(b"11 size=-1\n") + header(tarfile.REGTYPE, 0),
-    "a pax record without a length": pax(b"size=1\n"),
-    "a pax record that is too long": pax(b"99 size=1\n"),
-    "a pax record of nothing": pax(b"0 size=1\n"),
-    "a pax record without a value": pax(b"7 size\n"),
-    "a sparse file": header(tarfile.GNUTYPE_SPARSE, 0),
-    "a sparse file in pax": pax(b"22 GNU.sparse.major=1\n") + header(tarfile.REGTYPE, 0),
-    "half a gzip": gzip.compress(tar({"c/a": b"1"}))[:-20],
-    "a damaged gzip": gzip.compress(bytes(5000))[:15] + b"\xff" * 10,
-    "zstd nonsense": b"\x28\xb5\x2f\xfd" + bytes(20),
-}
-
-
-@pytest.mark.parametrize("name", MALFORMED)
-def test_malformed_layers_are_refused(tmp_path: Path, name: str) -> None:
-    if name.startswith("zstd") and importlib.util.find_spec("compression"):
-        pytest.skip("this Python reads zstd")
-    (tmp_path / "bad").write_bytes(MALFORMED[name])
-    with pytest.raises(BadLayer):
-        for member in members(tmp_path / "bad", SMALL):
-            member.content(SMALL.file)
-
-
-@given(st.binary(max_size=1500))
-def test_any_bytes_are_a_layer_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes
-) -> None:
-    file = tmp_path_factory.mktemp("any") / "layer"
-    file.write_bytes(content)
-    with contextlib.suppress(BadLayer):
-        list(members(file, SMALL))
+def test_an_implied_directory_above_a_listed_one_hides_a_file_too(tmp_path: Path) -> None:
+    upper: Mapping[str, Content] = {"c/d/e": (DIRECTORY, ""), "c/d/e/a": b"2"}
+    assert shown(tmp_path, "c", [{"c/d": b"1"}, upper]) == {"c/d/e/a": b"2"}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
 
-from talm.agent.content.layers import Limits
+from talm.agent.content.archive import Limits
 from talm.agent.content.release import REFERENCES, parse_references, read_release
 from talm.agent.main import run_agent
 from talm.agent.stores.oci_layout import REF_NAME
@@ -137,6 +138,36 @@ async def test_a_layer_that_is_kept_elsewhere_is_not_fetched(
     assert await run_agent(settings) == EXIT_CODES[F.RELEASE_UNREADABLE]
     assert "kept outside of the registry" in (tmp_path / "termination-log").read_text()
     assert registry.blob_bytes == 0
+
+
+async def test_a_layer_that_cannot_unpack_within_its_bound_is_not_even_fetched(
+    registry: FaultyRegistry, reader: Reader
+) -> None:
+    spec = registry.add(with_layer(b"x", DOCKER, size=9 << 40))
+    with pytest.raises(AgentError, match=r"^ReleaseUnreadable: .*9895604649984 bytes"):
+        await names(reader, spec)
+    assert registry.blob_bytes == 0
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff", b'{"x": ' + b"[" * 100_000, b'{"kind": "\xff"}'], ids=lambda c: c[:9]
+)
+async def test_a_list_that_is_no_json_is_unreadable(
+    registry: FaultyRegistry, reader: Reader, content: bytes
+) -> None:
+    spec = registry.add(build_image("ocp/release", [{REFERENCES: content}]))
+    with pytest.raises(AgentError, match=rf"^ReleaseUnreadable: .*{REFERENCES}: "):
+        await names(reader, spec)
+
+
+async def test_a_path_that_is_no_text_can_be_told(registry: FaultyRegistry, reader: Reader) -> None:
+    files: dict[str, Content] = {f"{REFERENCES}/\udcff\n\x1b[2J": (LINK, "/")}
+    blob = gzip.compress(tar(files, form=tarfile.GNU_FORMAT))
+    spec = registry.add(with_layer(blob, DOCKER))
+    with pytest.raises(AgentError, match=r"is a link") as caught:
+        await names(reader, spec)
+    assert str(caught.value).isprintable()
+    assert str(caught.value).encode()
 
 
 async def test_a_manifest_of_10_mib_is_refused(

@@ -27,8 +27,9 @@ from talm.agent.catalog.channels import (
 )
 from talm.agent.catalog.fbc import SUFFIXES, Collector
 from talm.agent.catalog.sqlite import read_packages
+from talm.agent.content.archive import BadLayer, Limits, Member
 from talm.agent.content.layerfiles import LayerFiles
-from talm.agent.content.layers import BadLayer, Limits, Member, Overlay
+from talm.agent.content.layers import Overlay
 from talm.agent.content.manifests import Image, parts_of
 from talm.agent.content.references import Reference, parse
 from talm.agent.failures import failure, text_of

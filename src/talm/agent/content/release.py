@@ -13,8 +13,9 @@ from typing import Final
 
 import msgspec
 
+from talm.agent.content.archive import BadLayer, Limits
 from talm.agent.content.layerfiles import LayerFiles
-from talm.agent.content.layers import BadLayer, Limits, Overlay
+from talm.agent.content.layers import Overlay
 from talm.agent.content.manifests import Image, parts_of
 from talm.agent.content.references import Reference, parse
 from talm.agent.failures import failure, text_of

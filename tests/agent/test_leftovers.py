@@ -53,6 +53,17 @@ def test_a_spool_that_no_run_has_used_has_no_age(tmp_path: Path) -> None:
     assert leftovers.expire(Spool(tmp_path), NOW) == Freed()
 
 
+def test_what_no_run_goes_on_with_goes_at_the_next_one(spool: Spool) -> None:
+    spool.piece(OTHER, 4096).write_bytes(b"er")
+    (spool.directory / ".import-a/layers").mkdir(parents=True)
+    (spool.directory / ".import-a/layers/1").write_bytes(b"copy")
+    (spool.directory / "sha256-00.tar").write_bytes(b"put together")
+    assert leftovers.sweep(spool).files == 3
+    held = {spool.whole(DIGEST).name, spool.partial(OTHER).name, spool.piece(OTHER, 4096).name}
+    assert names(spool) == {*held, ".last-run"}
+    assert leftovers.sweep(spool) == Freed()
+
+
 async def test_cleaning_drops_everything_and_says_how_much(spool: Spool) -> None:
     freed = await leftovers.clean(spool)
     assert freed.files == 3

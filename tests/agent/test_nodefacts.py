@@ -5,6 +5,8 @@ from pathlib import Path
 from talm.agent.nodefacts import Room, measure
 from talm.agent.settings import Settings
 from talm.agent.space import Role
+from talm.agent.stores.containers_storage import ContainersStorage
+from talm.agent.stores.oci_layout import OciLayout
 
 KIND = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
 
@@ -28,7 +30,25 @@ def test_the_kubelets_own_file_system_is_looked_at_where_it_is_mounted(tmp_path:
     config = tmp_path / "kubelet.yaml"
     config.write_text(limits)
     settings = Settings(host_root=tmp_path, store=place, kubelet_config=config)
-    assert Room(settings, tmp_path).warnings() == ()
+    store = OciLayout(tmp_path)
+    assert Room(settings, store).warnings() == ()
     (tmp_path / "var/lib/kubelet").mkdir(parents=True)
-    (said,) = Room(settings, tmp_path).warnings()
+    (said,) = Room(settings, store).warnings()
     assert "image store and spool and kubelet" in said
+
+
+def test_a_run_s_copies_count_where_skopeo_makes_them(tmp_path: Path) -> None:
+    node, spool = tmp_path / "node", tmp_path / "spool"
+    spool.mkdir()
+    store = ContainersStorage(node)
+    assert ContainersStorage().import_directory(spool) == spool
+    assert store.import_directory(node / "var/lib/talm/spool") == node / "var/lib/talm/spool"
+    assert store.import_directory(spool) == node / "var/tmp"
+    seen = node / str(spool).lstrip("/")
+    seen.parent.mkdir(parents=True)
+    seen.mkdir()
+    assert store.import_directory(spool) == node / "var/tmp", "another directory of this name"
+    seen.rmdir()
+    seen.symlink_to(spool)
+    assert store.import_directory(spool) == seen
+    assert OciLayout(tmp_path).import_directory(spool) is None

@@ -25,7 +25,8 @@ from talm.agent.space import (
 from talm.agent.transfer.registry import Document, digest_of
 
 GIB = 1 << 30
-ONE = FileSystem("/var", frozenset(Role), 100 * GIB, 50 * GIB)
+ALL = frozenset(Role) - {Role.IMPORTS}
+ONE = FileSystem("/var", ALL, 100 * GIB, 50 * GIB)
 STORE = FileSystem("/var/lib/containers", frozenset({Role.IMAGES}), 100 * GIB, 50 * GIB)
 SPOOL = FileSystem("/spool", frozenset({Role.SPOOL}), 100 * GIB, 50 * GIB)
 
@@ -68,6 +69,21 @@ def test_what_a_store_takes_depends_on_what_it_keeps(kind: str, store: int, on_o
     assert needs.bytes_on(STORE) == store * GIB
     assert needs.bytes_on(SPOOL) == 8 * GIB
     assert needs.bytes_on(ONE) == on_one * GIB
+
+
+def test_copies_of_the_largest_images_at_once_count_where_they_are_made() -> None:
+    many = (image("a", a=4), image("b", b=3), image("c", c=2, shared=3), image("d", shared=3))
+    needs = needs_of(plan_of(*many), "containers-storage", 0)
+    assert needs.imports == (2 + 3 + 4) * GIB
+    assert needs_of(plan_of(*many, cached="a shared"), "containers-storage", 0).imports == 5 * GIB
+    copies = FileSystem("/copies", frozenset({Role.IMPORTS}), 100 * GIB, 9 * GIB)
+    assert needs.bytes_on(copies) == 9 * GIB
+    assert needs.bytes_on(dataclasses.replace(SPOOL, roles=frozenset({Role.SPOOL}))) == 12 * GIB
+    together = dataclasses.replace(
+        SPOOL, roles=frozenset({Role.SPOOL, Role.IMPORTS}), free=20 * GIB
+    )
+    (said,) = shortages(needs, [copies, together], Rules())
+    assert said == "/spool (spool and imports): 21.00 GiB needed, 20.00 GiB free"
 
 
 def test_what_the_spool_holds_need_not_be_found_again() -> None:

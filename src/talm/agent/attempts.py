@@ -23,13 +23,12 @@ from talm.agent.progress import Progress
 from talm.agent.sinks import connect
 from talm.api import kinds
 from talm.api.meta import ObjectMeta, Wire
-from talm.api.progress import EXIT_CODES, FailureClass
+from talm.api.progress import CLASS_OF_CODE, FailureClass
 from talm.errors import TalmError
 
 log = structlog.get_logger()
 
 REBOOTED: Final = "node rebooted"
-_CLASSES: Final = {code: kind for kind, code in EXIT_CODES.items()}
 _MAX_TEXT: Final = 200
 # From the pod's start to the program's: its image comes over the same line.  More is a clock that
 # was set in between, as after the boot of a node whose own clock is wrong.
@@ -128,7 +127,7 @@ def _end_of(pod: Pod, rebooted: bool) -> str:
     """Say in a few words how a pod ended."""
     states = [container.state.terminated for container in pod.status.container_statuses or ()]
     end = next((state for state in states if state), None)
-    kind = _CLASSES.get(end.exit_code) if end else None
+    kind = CLASS_OF_CODE.get(end.exit_code) if end else None
     if rebooted and kind in (None, FailureClass.INTERRUPTED):
         return REBOOTED
     if end and kind:

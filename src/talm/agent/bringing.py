@@ -18,7 +18,7 @@ from talm.agent.progress import Progress
 from talm.agent.stores.base import ImageStore
 from talm.agent.transfer.download import Downloads
 from talm.agent.transfer.spool import Spool
-from talm.api.pod import FINAL_CLASSES
+from talm.api.pod import FINAL_CODES
 from talm.errors import AgentError
 
 log = structlog.get_logger()

@@ -12,14 +12,14 @@ import contextlib
 import dataclasses
 import datetime as dt
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import structlog
 
-from talm.agent.transfer.spool import Spool, storage_errors
+from talm.agent.transfer.spool import Spool, is_blob, storage_errors
 from talm.api.progress import FailureClass, RunPhase
 from talm.errors import AgentError
 
@@ -116,15 +116,27 @@ def expire(spool: Spool, now: dt.datetime) -> Freed:
     return freed
 
 
+def sweep(spool: Spool) -> Freed:
+    """Remove what a run that was cut off has left and no other one goes on with; under the lock.
+
+    What is neither a blob nor a part of one: directories of imports, a catalog's database.
+    """
+    return _remove(spool, lambda name: not is_blob(name))
+
+
 def empty(spool: Spool) -> Freed:
     """Remove everything but lock and note; the caller holds the lock.
 
     Raises AgentError (StoreFailed) when something cannot be removed.
     """
+    return _remove(spool, lambda _: True)
+
+
+def _remove(spool: Spool, goes: Callable[[str], bool]) -> Freed:
     files = size = 0
     with storage_errors(spool.directory):
         for path in sorted(spool.directory.iterdir()):
-            if path.name in _STAY:
+            if path.name in _STAY or not goes(path.name):
                 continue
             inside = [path] if path.is_symlink() or not path.is_dir() else _files(path)
             files += len(inside)

@@ -64,6 +64,7 @@ async def pull(settings: Settings, progress: Progress, deadline: Deadline) -> No
             async with attempts.told(namespace, progress, deadline, last):
                 await _bring(settings, spec, spool, progress)
         leftovers.empty(spool)
+        leftovers.sweep(spool)
 
 
 async def _bring(settings: Settings, spec: Spec, spool: Spool, progress: Progress) -> None:
@@ -86,7 +87,7 @@ async def _bring(settings: Settings, spec: Spec, spool: Spool, progress: Progres
         resolved = await Resolver(registry, files, settings.architecture).resolve(spec)
         plan = await look(resolved, store, spool)
         _tell_plan(plan, resolved, progress)
-        room = Room(settings, store.directory)
+        room = Room(settings, store)
         room.check(plan, spec.space_required_gib)
         progress.enter(RunPhase.DOWNLOADING)
         errors = await Bringing(store, spool, downloads, progress).bring_all(plan)
@@ -139,7 +140,7 @@ async def plan_only(settings: Settings) -> Plan:
             resolved = await Resolver(registry, files, settings.architecture).resolve(spec)
         raise_all(resolved.errors, len(resolved.images) + len(resolved.errors))
         plan = await look(resolved, store, spool)
-    short = Room(settings, store.directory).shortages(plan, spec.space_required_gib)
+    short = Room(settings, store).shortages(plan, spec.space_required_gib)
     return dataclasses.replace(plan, warnings=(*plan.warnings, *short))
 
 

@@ -16,17 +16,21 @@ from talm.agent.kubelet import KUBELET_DIRECTORY, kubelet_rules
 from talm.agent.plan import Plan
 from talm.agent.settings import Settings
 from talm.agent.space import FileSystem, Role
+from talm.agent.stores.base import ImageStore
 from talm.agent.transfer.spool import storage_errors
 from talm.api.progress import FailureClass
 
 
 class Room:
-    """The room on this node for one run's images, which go to `images` by way of the spool."""
+    """The room on this node for one run's images, which go to `store` by way of the spool."""
 
-    def __init__(self, settings: Settings, images: Path) -> None:
+    def __init__(self, settings: Settings, store: ImageStore) -> None:
         self._kind = settings.store.partition(":")[0]
         self._rules = kubelet_rules(settings.host_root, settings.kubelet_config)
-        self._places = {Role.IMAGES: images, Role.SPOOL: settings.spool_directory()}
+        spool = settings.spool_directory().absolute()
+        self._places = {Role.IMAGES: store.directory, Role.SPOOL: spool}
+        if copies := store.import_directory(spool):
+            self._places[Role.IMPORTS] = copies
         kubelet = settings.host_root / KUBELET_DIRECTORY
         if kubelet.exists():
             self._places[Role.KUBELET] = kubelet

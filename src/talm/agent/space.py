@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import heapq
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from talm.agent.plan import UNPACKED_FACTOR, Plan
+from talm.agent.stores.turns import AT_ONCE
 
 # mke2fs' own guess of a file's mean size (one inode per 16 KiB); layers do not tell their files.
 _BYTES_PER_FILE: Final = 16 << 10
@@ -24,6 +26,7 @@ class Role(enum.StrEnum):
 
     IMAGES = "image store"
     SPOOL = "spool"
+    IMPORTS = "imports"  # copies of the layers of images that are being put into the store
     KUBELET = "kubelet"
 
 
@@ -118,11 +121,13 @@ class Needs:
     """The peak of one run: all of it downloaded, all of it in the store, layers counted once.
 
     Imports may lag behind the link, so the spool may hold everything at one moment.
+    `imports`: what the images that are put in at one moment have in copies, where a store makes any.
     `required`: what the user wants to see free, less what of it is here already.
     """
 
     spool: int = 0
     store: int = 0
+    imports: int = 0
     spool_files: int = 0
     store_files: int = 0
     required: int = 0
@@ -131,10 +136,11 @@ class Needs:
 
     def bytes_on(self, system: FileSystem) -> int:
         """How many bytes the run takes of `system` at its peak."""
-        return self._sum(system, self.spool, self.store)
+        copies = self.imports if Role.IMPORTS in system.roles else 0
+        return self._sum(system, self.spool, self.store) + copies
 
     def files_on(self, system: FileSystem) -> int:
-        """How many inodes it takes there."""
+        """How many inodes it takes there; copies that are being imported are few."""
         return self._sum(system, self.spool_files, self.store_files)
 
     def _sum(self, system: FileSystem, spool: int, store: int) -> int:
@@ -160,11 +166,22 @@ def needs_of(plan: Plan, kind: str, required_gib: int) -> Needs:
     return Needs(
         spool=plan.download_bytes,
         store=footprint.of(plan.missing_bytes),
+        imports=_at_once(plan),
         spool_files=len(plan.missing),
         store_files=len(plan.missing) * footprint.compressed + unpacked,
         required=max(0, (required_gib << 30) - present),
         moves=not footprint.unpacked,
     )
+
+
+def _at_once(plan: Plan) -> int:
+    """Return the bytes of the largest images that may be put into the store at the same time.
+
+    Measured with skopeo: it keeps a copy, as served, of every layer that the store lacks until the
+    image is through.
+    """
+    sizes = (sum(blob.size for blob in planned.missing) for planned in plan.images)
+    return sum(heapq.nlargest(AT_ONCE, sizes))
 
 
 def shortages(needs: Needs, systems: Sequence[FileSystem], rules: Rules) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-from .progress import FailureClass
+from .progress import EXIT_CODES, REJECTED_CODE, FailureClass
 
 CONFIG_ENV: Final = "TALM_CONFIG"
 STORE_ENV: Final = "TALM_STORE"
@@ -77,6 +77,10 @@ FINAL_CLASSES: Final = frozenset(
 )
 """Another attempt would end the same way, so that the first one ends the Job.
 
-Not among them: RegistryUnreachable, StoreFailed and Interrupted may pass.  PartlyCached is the
-Job's deadline, and a Job that is failed for it would end as a failure and not as a time-out.
+Not among them: RegistryUnreachable, StoreFailed (with its own code) and Interrupted may pass.
+PartlyCached is the Job's deadline, and a Job that is failed for it would end as a failure and not as a
+time-out.
 """
+
+FINAL_CODES: Final = frozenset({REJECTED_CODE, *(EXIT_CODES[kind] for kind in FINAL_CLASSES)})
+"""The exit codes that end the Job."""

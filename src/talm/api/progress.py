@@ -57,12 +57,23 @@ EXIT_CODES: Final = {
     FailureClass.PARTLY_CACHED: 19,
     FailureClass.INTERRUPTED: 20,
 }
+REJECTED_CODE: Final = 21
+"""StoreFailed as well, but for good: the node's policy does not admit an image."""
+
+CLASS_OF_CODE: Final = {
+    **{code: kind for kind, code in EXIT_CODES.items()},
+    REJECTED_CODE: FailureClass.STORE_FAILED,
+}
 
 
 class FailedImage(Wire, frozen=True, kw_only=True):
-    """One image that could not be brought; `image` is "" where the text alone names it."""
+    """One image that could not be brought; `image` is "" where the text alone names it.
+
+    Where every node pulls, an entry is about a whole `node`, which the text names, too.
+    """
 
     image: str = ""
+    node: str = ""
     error_class: str = ""
     error_text: str = ""
 
@@ -89,6 +100,9 @@ class ProgressRecord(Wire, frozen=True, kw_only=True):
     images_total: int = 0
     images_failed: int = 0
     images_missing: int = 0
+    nodes_done: int = 0
+    nodes_total: int = 0
+    nodes_failed: int = 0
     bytes_done: int = 0
     bytes_total: int = 0
     bytes_per_s: int = 0

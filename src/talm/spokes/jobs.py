@@ -10,7 +10,7 @@ from typing import Final
 
 from talm.api.meta import Condition
 from talm.api.ocm import JobStatus, ViewedObject
-from talm.api.progress import EXIT_CODES
+from talm.api.progress import CLASS_OF_CODE, EXIT_CODES
 from talm.core.model import Fact
 
 # A Job that is going to fail says FailureTarget while its pods still end (Kubernetes >= 1.31).
@@ -19,7 +19,6 @@ _DEADLINE: Final = "DeadlineExceeded"
 # "Container NAME for pod NAMESPACE/NAME failed with exit code 15 matching FailJob rule at index 1"
 _BY_POLICY: Final = "PodFailurePolicy"
 _EXIT_CODE: Final = re.compile(r"exit code (\d+)")
-_CLASSES: Final = {code: kind.value for kind, code in EXIT_CODES.items()}
 _NO_STATUS: Final = JobStatus()
 
 ENDS: Final = frozenset({Fact.JOB_SUCCEEDED, Fact.JOB_DEADLINE, Fact.JOB_FAILED})
@@ -56,7 +55,7 @@ def told_whole(note: str, words: str) -> str:
 def _message(failure: Condition) -> str:
     """The condition's message; an exit code that ended the Job is told by its class."""
     code = _EXIT_CODE.search(failure.message) if failure.reason == _BY_POLICY else None
-    return _CLASSES.get(int(code[1]), failure.message) if code else failure.message
+    return CLASS_OF_CODE.get(int(code[1]), failure.message) if code else failure.message
 
 
 def _condition(status: JobStatus, *types: str) -> Condition | None:

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from talm.api import pod
-from talm.api.pod import CONFIG_DIRECTORY, FINAL_CLASSES, HOST_DIRECTORY, STATE_DIRECTORY
-from talm.api.progress import EXIT_CODES, PROGRESS_CONFIG_MAP
+from talm.api.pod import CONFIG_DIRECTORY, FINAL_CODES, HOST_DIRECTORY, STATE_DIRECTORY
+from talm.api.progress import PROGRESS_CONFIG_MAP
 from talm.spokes.base import Order
 from talm.spokes.manifests import (
     ACCOUNT,
@@ -43,7 +43,7 @@ def job(order: Order, namespace: str) -> Manifest:
     body["spec"] = {
         "activeDeadlineSeconds": order.job_deadline_s,
         "backoffLimit": ATTEMPTS_MORE,
-        "podFailurePolicy": failure_policy(EXIT_CODES[kind] for kind in FINAL_CLASSES),
+        "podFailurePolicy": failure_policy(FINAL_CODES),
         "template": {
             "metadata": {"labels": run_labels(order), "annotations": dict(MANAGEMENT)},
             "spec": _pod(order, namespace),
@@ -169,6 +169,8 @@ def _mounts(store: NodeStore) -> list[Manifest]:
     ]
     if store.chroots:
         mounts.append({"name": _ROOT, "mountPath": HOST_DIRECTORY})
+        # What the node's program copies on its way is in the spool, where it is counted and found again.
+        mounts.append({"name": "state", "mountPath": f"{HOST_DIRECTORY}{STATE_DIRECTORY}"})
     for host in store.paths:
         mount: Manifest = {"name": host.volume, "mountPath": host.inside}
         mounts.append(mount | {"readOnly": True} if host.read_only else mount)

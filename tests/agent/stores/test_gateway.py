@@ -5,7 +5,8 @@ from pathlib import Path
 import aiohttp
 
 from talm.agent.content.manifests import Image
-from talm.agent.stores.gateway import Upstream, serve
+from talm.agent.stores.gateway import serve
+from talm.agent.stores.signatures import Signatures, Upstream
 from talm.agent.transfer.registry import digest_of
 from talm.sim.images import SyntheticImage, build_image
 
@@ -30,7 +31,8 @@ async def ask(
         return file if (file := spool.whole(digest)).exists() else None
 
     answers = []
-    async with serve(image, blob_file, upstream) as location, aiohttp.ClientSession() as session:
+    signatures = Signatures(image, tmp_path, upstream)
+    async with serve(image, blob_file, signatures) as location, aiohttp.ClientSession() as session:
         host, _, name = location.partition("/")
         for path in paths:
             async with session.get(f"http://{host}/v2/{path.format(name=name)}") as response:

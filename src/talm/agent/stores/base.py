@@ -37,12 +37,11 @@ class ImageStore(Protocol):
         """Take what is missing from the spool and make the image appear, whole or not at all."""
         ...
 
-    async def has(self, image: Image) -> bool:
-        """Ask the store itself whether the image is there, every byte of it."""
-        ...
+    def import_directory(self, spool: Path) -> Path | None:
+        """Return where a copy of the layers lies while an image is put in; None: there is none.
 
-    async def pin(self, image: Image) -> bool:
-        """Keep what the runtime collects as garbage from being this image; False: it may be."""
+        `spool`: the directory that they come from, as an absolute path.
+        """
         ...
 
     async def unpin(self, keep: Sequence[Image] = ()) -> int:

@@ -108,6 +108,9 @@ class Containerd:
         feed = functools.partial(write_archive, image=image, names=names_of(image), blobs=blobs)
         await self._ctr("images", "import", "-", feed=feed)
 
+    def import_directory(self, spool: Path) -> None:
+        """Return None: containerd reads a stream."""
+
     async def has(self, image: Image) -> bool:
         """Ask whether each name is this image and unpacked, ready for a container."""
         return set(names_of(image)) <= set(await self._ready(image))
@@ -117,6 +120,11 @@ class Containerd:
 
         False where containerd is older than 1.7 and tells the kubelet nothing of it.
         """
+    async def pin(self, image: Image) -> None:
+        """Label the names so that the kubelet's garbage collection leaves them."""
+        for name in names_of(image):
+            await self._ctr("images", "label", name, f"{_PIN}=pinned", f"{_OURS}=true")
+
         if self._pins:
             for name in names_of(image):
                 await self._ctr("images", "label", name, f"{_PIN}=pinned", f"{_OURS}=true")

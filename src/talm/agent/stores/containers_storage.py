@@ -3,10 +3,9 @@
     spool ──► gateway ──► skopeo copy docker://REAL@DIGEST containers-storage:REAL@DIGEST
 
 skopeo thinks that it pulls from the real registry, so that the node's `policy.json` is applied to
-the real name; a registries.conf of ours, in a directory that goes with the call, leads it to the
-gateway.  Layers that the store has are not moved again.  Nothing on the node is changed but the
-store.  Drop-ins in the node's registries.conf.d still count for skopeo: one for exactly the
-image's repository would win over ours.
+the real name; a registries.conf of ours leads it to the gateway (skopeo.py).  Layers that the store
+has are not moved again.  Nothing on the node is changed but the store.  Drop-ins in the node's
+registries.conf.d still count for skopeo: one for exactly the image's repository would win over ours.
 """
 
 from __future__ import annotations
@@ -20,13 +19,18 @@ from pathlib import Path
 from typing import Final
 
 from talm.agent.content.manifests import Blob, Image, parts_of
-from talm.agent.stores.gateway import Upstream, serve
-from talm.agent.stores.names import names_of, repository
+from talm.agent.stores import skopeo
+from talm.agent.stores.gateway import serve
+from talm.agent.stores.names import names_of
+from talm.agent.stores.signatures import Signatures, Upstream
 from talm.agent.stores.storage_files import StorageFiles, find_driver, find_storage
 from talm.agent.stores.tools import run
 from talm.agent.stores.turns import Turns
+from talm.errors import AgentError
 from talm.agent.transfer.spool import Spool, storage_errors
 
+_TEMPORARY: Final = "var/tmp"  # skopeo's own choice, where it cannot see the spool
+_STALE_S: Final = 24 * 3600.0  # longer than any import
 _ROOT: Final = Path("/")
 
 
@@ -40,6 +44,11 @@ class ContainersStorage:
         self._root = root
         self._upstream = upstream
         self._turns = Turns()
+    @property
+    def root(self) -> Path:
+        """The file system whose store it is."""
+        return self._root
+
 
     @property
     def directory(self) -> Path:
@@ -49,6 +58,7 @@ class ContainersStorage:
     async def prepare(self) -> None:
         """Ask skopeo for its version.  Raises AgentError (StoreFailed) when there is none."""
         await run(*self._skopeo("--version"))
+        self._sweep()
         await self._look()
 
     async def missing(self, image: Image) -> tuple[Blob, ...]:
@@ -80,6 +90,15 @@ class ContainersStorage:
 
     async def unpin(self, keep: Sequence[Image] = ()) -> int:
         """Return 0: there is no pin of ours."""
+    def import_directory(self, spool: Path) -> Path:
+        """Return where skopeo copies layers to before it unpacks them: the spool, if it sees that."""
+        if spool.is_relative_to(self._root):
+            return spool
+        inside = self._root / str(spool).lstrip("/")
+        with storage_errors(inside):
+            same = inside.exists() and spool.exists() and inside.samefile(spool)
+        return inside if same else self._root / _TEMPORARY
+
         return 0
 
     async def has(self, image: Image) -> bool:
@@ -98,28 +117,22 @@ class ContainersStorage:
             spooled = spool.whole(digest)
             return spooled if spooled.exists() else files.config_file(digest)
 
-        source = f"docker://{names_of(image)[0]}"
-        async with serve(image, blob_file, self._upstream) as location:
-            with self._registries_conf(image, location) as conf:
-                options = ("--registries-conf", conf, "copy", "--quiet", "--src-no-creds")
-                await run(*self._skopeo(*options, source, f"containers-storage:{name}"))
+        signatures = Signatures(image, self._root, self._upstream)
+        directory = self.import_directory(spool.directory.absolute())
+        async with serve(image, blob_file, signatures) as gateway:
+            with skopeo.workplace(directory, image, gateway, signatures) as place:
+                inside = f"/{place.relative_to(self._root)}"
+                try:
+                    await run(*self._skopeo(*skopeo.copy_arguments(image, name, inside)))
+                except AgentError as exc:
+                    raise skopeo.explained(exc, image, signatures) from exc
 
-    @contextlib.contextmanager
-    def _registries_conf(self, image: Image, location: str) -> Iterator[str]:
-        """Write the way to the gateway; yields the file's name as skopeo sees it."""
-        temporary = Path(tempfile.gettempdir()) if self._root == _ROOT else self._root / "tmp"
-        text = (
-            "unqualified-search-registries = []\n[[registry]]\n"
-            f"prefix = {json.dumps(repository(image.reference))}\n"
-            f"location = {json.dumps(location)}\ninsecure = true\n"
-        )
-        with (
-            storage_errors(temporary),
-            tempfile.TemporaryDirectory(prefix="talm-", dir=temporary) as directory,
-        ):
-            file = Path(directory) / "registries.conf"
-            file.write_text(text)
-            yield f"/{file.relative_to(self._root)}"
+    def _sweep(self) -> None:
+        """Remove what imports that were cut off have left where no run looks at the rest."""
+        for place in (self._root / _TEMPORARY).glob(f"{skopeo.PREFIX}*"):
+            with contextlib.suppress(OSError):
+                if time.time() - place.stat().st_mtime > _STALE_S:
+                    shutil.rmtree(place)
 
     def _skopeo(self, *arguments: str) -> tuple[str, ...]:
         if self._root == _ROOT:

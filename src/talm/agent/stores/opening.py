@@ -9,8 +9,8 @@ from talm.agent.failures import invalid_spec
 from talm.agent.stores.base import ImageStore
 from talm.agent.stores.containerd import DEFAULT_SOCKET, Containerd
 from talm.agent.stores.containers_storage import ContainersStorage
-from talm.agent.stores.gateway import Upstream
 from talm.agent.stores.oci_layout import OciLayout
+from talm.agent.stores.signatures import Upstream
 from talm.errors import AgentError
 
 OCI_LAYOUT: Final = "oci-layout"

@@ -13,6 +13,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Collection, Iterator
@@ -25,6 +26,12 @@ from talm.api.progress import FailureClass
 _CHUNK: Final = 4 << 20
 _LOCK_LOOK_S: Final = 0.5
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
+_BLOB: Final = re.compile(r"sha(?:256|512)-[a-f0-9]+(?:\.partial(?:-[0-9]+)?)?")
+
+
+def is_blob(name: str) -> bool:
+    """Tell whether a file of this name in a spool is a blob or a part of one."""
+    return _BLOB.fullmatch(name) is not None
 
 
 @contextlib.contextmanager

@@ -194,6 +194,16 @@ def test_a_missing_pre_caching_config_is_named() -> None:
     )
 
 
+def test_a_release_that_only_the_clusters_know_may_be_named_by_the_pre_caching_config() -> None:
+    of = snapshot(policies=[policy(image="{{ .Data.image }}")])
+    refused = prepare(of).validation_problem
+    assert refused is not None
+    assert refused.message == "templatized ClusterVersion fields not supported with precaching"
+    named = PreCachingConfigSpec(overrides=Overrides(platform_image=IMAGE))
+    found = prepare(configured(of, named))
+    assert (found.held, found.spec) == (False, SPEC)
+
+
 def test_a_specification_that_became_invalid_does_not_hold_those_who_have_begun() -> None:
     seen = snapshot(cgu(status(both(P.STARTING))), sources=SpecSources(config_name="pcc"))
     found = prepare(seen)

@@ -46,6 +46,7 @@ __all__ = [
     "SpecVerdict",
     "Valid",
     "derive",
+    "names_platform_image",
     "platform_queries",
     "spec_hash",
     "validate_platform_image",
@@ -145,6 +146,12 @@ def workload_image(sources: SpecSources, allowed_workload_images: Sequence[str])
         return _workload_image(overrides, allowed_workload_images)
     except BadSpec:
         return ""
+
+
+def names_platform_image(sources: SpecSources) -> bool:
+    """Tell whether the PreCachingConfig takes the place of the policies' release."""
+    overrides = sources.config.spec.overrides if sources.config else None
+    return overrides is not None and bool(overrides.platform_image.strip())
 
 
 def spec_hash(spec: PrecachingSpec) -> str:

@@ -17,7 +17,7 @@ from .model import Hold, Snapshot
 from .plan import computed_max_concurrency, plan_batches
 from .platform_image import Pending, validate_platform_image
 from .policies import Assessment, assess, unresolvable_dependency
-from .precache_spec import Invalid, SpecVerdict, Valid, derive
+from .precache_spec import Invalid, SpecVerdict, Valid, derive, names_platform_image
 from .renewal import AWAITED_NOTE, Change, change, has_begun
 from .selection import Selection, select
 from .story import Problem
@@ -126,10 +126,10 @@ def _validation(seen: Snapshot, assessment: Assessment) -> Hold | None:
         return assessment.problem
     # Whoever has begun keeps its specification: a flaky graph must not hold what is under way.
     if not has_begun(seen):
+        # A release that only the clusters know can be updated to, and cached where another says which.
+        derived = seen.cgu.spec.pre_caching and not names_platform_image(seen.sources)
         image = validate_platform_image(
-            assessment.in_spec_order,
-            seen.sources.graph,
-            pre_caching=seen.cgu.spec.pre_caching,
+            assessment.in_spec_order, seen.sources.graph, pre_caching=derived
         )
         if isinstance(image, Pending):
             return _PENDING

@@ -78,7 +78,7 @@ def raise_all(errors: Sequence[AgentError], images: int) -> None:
     if len(errors) == 1:
         raise errors[0]
     if errors:
-        first = next((error for error in errors if error.kind not in FINAL_CLASSES), errors[0])
+        first = next((error for error in errors if error.exit_code not in FINAL_CODES), errors[0])
         texts = "; ".join(str(error) for error in errors)
         raise AgentError(
             first.kind, f"{len(errors)} of {images} images failed: {texts}", first.exit_code

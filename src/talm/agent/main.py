@@ -60,11 +60,11 @@ async def pull(settings: Settings, progress: Progress, deadline: Deadline) -> No
     namespace = (settings.progress_target() or ("", ""))[0]
     async with spool.locked(_LOCK_PATIENCE_S):
         leftovers.expire(spool, dt.datetime.now(dt.UTC))
+        leftovers.sweep(spool)
         with leftovers.noted(spool, progress.record.run) as last:
             async with attempts.told(namespace, progress, deadline, last):
                 await _bring(settings, spec, spool, progress)
         leftovers.empty(spool)
-        leftovers.sweep(spool)
 
 
 async def _bring(settings: Settings, spec: Spec, spool: Spool, progress: Progress) -> None:

@@ -44,6 +44,14 @@ class ImageStore(Protocol):
         """
         ...
 
+    async def has(self, image: Image) -> bool:
+        """Ask the store itself whether the image is there, every byte of it."""
+        ...
+
+    async def pin(self, image: Image) -> bool:
+        """Keep what the runtime collects as garbage from being this image; False: it may be."""
+        ...
+
     async def unpin(self, keep: Sequence[Image] = ()) -> int:
         """Take back our pins, of any run, but those of `keep`; returns how many there were."""
         ...

@@ -120,11 +120,6 @@ class Containerd:
 
         False where containerd is older than 1.7 and tells the kubelet nothing of it.
         """
-    async def pin(self, image: Image) -> None:
-        """Label the names so that the kubelet's garbage collection leaves them."""
-        for name in names_of(image):
-            await self._ctr("images", "label", name, f"{_PIN}=pinned", f"{_OURS}=true")
-
         if self._pins:
             for name in names_of(image):
                 await self._ctr("images", "label", name, f"{_PIN}=pinned", f"{_OURS}=true")

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import tempfile
-from collections.abc import Iterator, Sequence
+import shutil
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,12 +26,12 @@ from talm.agent.stores.signatures import Signatures, Upstream
 from talm.agent.stores.storage_files import StorageFiles, find_driver, find_storage
 from talm.agent.stores.tools import run
 from talm.agent.stores.turns import Turns
-from talm.errors import AgentError
 from talm.agent.transfer.spool import Spool, storage_errors
+from talm.errors import AgentError
 
+_ROOT: Final = Path("/")
 _TEMPORARY: Final = "var/tmp"  # skopeo's own choice, where it cannot see the spool
 _STALE_S: Final = 24 * 3600.0  # longer than any import
-_ROOT: Final = Path("/")
 
 
 class ContainersStorage:
@@ -44,11 +44,6 @@ class ContainersStorage:
         self._root = root
         self._upstream = upstream
         self._turns = Turns()
-    @property
-    def root(self) -> Path:
-        """The file system whose store it is."""
-        return self._root
-
 
     @property
     def directory(self) -> Path:
@@ -58,8 +53,8 @@ class ContainersStorage:
     async def prepare(self) -> None:
         """Ask skopeo for its version.  Raises AgentError (StoreFailed) when there is none."""
         await run(*self._skopeo("--version"))
-        self._sweep()
         await self._look()
+        self._sweep()
 
     async def missing(self, image: Image) -> tuple[Blob, ...]:
         """Return the layers that are not unpacked here, and the config unless an image has it."""
@@ -90,15 +85,6 @@ class ContainersStorage:
 
     async def unpin(self, keep: Sequence[Image] = ()) -> int:
         """Return 0: there is no pin of ours."""
-    def import_directory(self, spool: Path) -> Path:
-        """Return where skopeo copies layers to before it unpacks them: the spool, if it sees that."""
-        if spool.is_relative_to(self._root):
-            return spool
-        inside = self._root / str(spool).lstrip("/")
-        with storage_errors(inside):
-            same = inside.exists() and spool.exists() and inside.samefile(spool)
-        return inside if same else self._root / _TEMPORARY
-
         return 0
 
     async def has(self, image: Image) -> bool:
@@ -107,6 +93,15 @@ class ContainersStorage:
         return await asyncio.to_thread(
             lambda: all(files.holds(image, name) for name in names_of(image))
         )
+
+    def import_directory(self, spool: Path) -> Path:
+        """Return where skopeo copies layers to before it unpacks them: the spool, if it sees that."""
+        if spool.is_relative_to(self._root):
+            return spool
+        inside = self._root / str(spool).lstrip("/")
+        with storage_errors(inside):
+            same = inside.exists() and spool.exists() and inside.samefile(spool)
+        return inside if same else self._root / _TEMPORARY
 
     async def _copy(self, image: Image, name: str, spool: Spool) -> None:
         files = await self._look()

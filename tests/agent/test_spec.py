@@ -113,6 +113,51 @@ def test_a_start_that_names_no_bundle_is_refused(start: str) -> None:
         read_spec(None, flags)
 
 
+EVIL = "x; touch /p"
+LINES = {
+    "platform.image": "quay.io/a:1",
+    "additionalImages": "quay.io/a:1\nquay.io/b:1",
+    "operators.indexes": "quay.io/index:1\nquay.io/other:1",
+    "operators.packagesAndChannels": "ptp:stable\nptp:4.10",
+    "operators.startingCSVs": "ptp:stable:ptp.v1\nptp:4.10:ptp.v1",
+    "spaceRequired": "",
+}
+
+
+@pytest.mark.parametrize("key", LINES)
+def test_a_command_in_any_key_is_refused_with_the_line_and_the_reason(
+    config: Path, key: str
+) -> None:
+    for name, text in LINES.items():
+        (config / name).write_text(text)
+    lines = [*LINES[key].split("\n"), EVIL] if LINES[key] else [EVIL]
+    (config / key).write_text("\n".join(lines))
+    with pytest.raises(AgentError) as caught:
+        read_spec(config, Flags())
+    assert caught.value.kind == "InvalidSpec"
+    where = key if key == "spaceRequired" else f"{key}, line {len(lines)}: "
+    assert where in str(caught.value)
+    assert repr(EVIL) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        Flags(platform_image=EVIL),
+        Flags(additional=("quay.io/a:1", EVIL)),
+        Flags(indexes=(EVIL,), packages=("ptp:stable",)),
+        Flags(indexes=("quay.io/index:1",), packages=("ptp:stable", EVIL)),
+        Flags(indexes=("quay.io/index:1",), starts=(EVIL,)),
+        Flags(platform_image="quay.io/a:1", space_required=EVIL),
+    ],
+    ids=str,
+)
+def test_a_command_in_any_flag_is_refused_with_the_reason(flags: Flags) -> None:
+    with pytest.raises(AgentError, match=rf"^InvalidSpec: .*'{EVIL}' is not|not a whole") as caught:
+        read_spec(None, flags)
+    assert repr(EVIL) in str(caught.value)
+
+
 @pytest.mark.parametrize("text", ["-1", "1.5", "35 GiB", "٣"])
 def test_a_space_that_is_no_whole_number_is_refused(config: Path, text: str) -> None:
     (config / "platform.image").write_text("quay.io/release:4.10")

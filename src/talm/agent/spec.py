@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -119,19 +119,26 @@ def _lines(_: str, text: str) -> tuple[str, ...]:
 
 
 def _channels(source: str, text: str) -> tuple[Wanted, ...]:
-    return tuple(Wanted(*_fields(source, line, "NAME:CHANNEL")) for line in _lines(source, text))
+    found = _fields(source, text, "NAME:CHANNEL")
+    return tuple(Wanted(package, channel) for package, channel in found)
 
 
 def _starts(source: str, text: str) -> tuple[Wanted, ...]:
-    lines = _lines(source, text)
-    return tuple(Wanted(*_fields(source, line, "NAME:CHANNEL:BUNDLE")) for line in lines)
+    found = _fields(source, text, "NAME:CHANNEL:BUNDLE")
+    return tuple(Wanted(package, channel, start) for package, channel, start in found)
 
 
-def _fields(source: str, line: str, form: str) -> list[str]:
-    fields = line.split(":")
-    if len(fields) != len(form.split(":")) or not all(_PLAIN.fullmatch(field) for field in fields):
-        raise invalid_spec(f"{source}: {line[:200]!r} is not {form}")
-    return fields
+def _fields(source: str, text: str, form: str) -> Iterator[list[str]]:
+    """Split each line that is not blank at its colons.  Raises AgentError that names the line."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        fields = line.strip().split(":")
+        plain = all(_PLAIN.fullmatch(field) for field in fields)
+        if len(fields) != len(form.split(":")) or not plain:
+            said = line.strip()[:200]
+            raise invalid_spec(f"{source}, line {number}: {said!r} is not {form}")
+        yield fields
 
 
 def _with_starts(packages: Sequence[Wanted], starts: Sequence[Wanted]) -> tuple[Wanted, ...]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from talm.agent.content.excludes import exclude
+from talm.agent.content.excludes import check_patterns, exclude
 from talm.agent.content.references import parse
 from talm.agent.content.release import Component
 from talm.errors import AgentError
@@ -62,10 +62,19 @@ async def test_an_expression_that_drops_nothing_or_everything_is_reported() -> N
     )
 
 
-@pytest.mark.parametrize("pattern", ["[", r"\(", r"a\{1", "x\0y", "x" * 5000])
-async def test_what_is_no_expression_is_an_invalid_spec(pattern: str) -> None:
-    with pytest.raises(AgentError, match=r"^InvalidSpec: "):
-        await exclude(RELEASE, [pattern])
+BOMB = r"\(\(a\{1,255\}\)\{1,255\}\)\{1,255\}"
+
+
+@pytest.mark.parametrize("pattern", ["[", r"\(", r"a\{1", "x\0y", "x" * 5000, BOMB, "\udcff["])
+async def test_what_is_no_expression_is_an_invalid_spec_that_names_it(pattern: str) -> None:
+    with pytest.raises(AgentError, match=r"^InvalidSpec: the exclude pattern ") as caught:
+        await check_patterns(["^etcd", pattern, "^dns"])
+    assert repr(pattern[:9])[:-1] in str(caught.value)
+
+
+async def test_good_expressions_pass() -> None:
+    await check_patterns([])
+    await check_patterns(["", "x; touch /p", r"\(a\)*", "\udcff", "^é"] * 100)
 
 
 async def test_an_expression_that_takes_too_long_is_an_invalid_spec() -> None:
@@ -75,4 +84,14 @@ async def test_an_expression_that_takes_too_long_is_an_invalid_spec() -> None:
 
 async def test_too_many_expressions_are_an_invalid_spec() -> None:
     with pytest.raises(AgentError, match="501 exclude patterns"):
-        await exclude(RELEASE, ["a"] * 501)
+        await check_patterns(["a"] * 501)
+
+
+async def test_expressions_mean_the_same_whatever_the_locale_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In others, `[a-z]` may have capitals in it and a byte that is no text may match nothing."""
+    monkeypatch.setenv("LC_ALL", "en_US.UTF-8")
+    monkeypatch.setenv("GREP_OPTIONS", "-v")
+    assert (await exclude(RELEASE, ["^[A-Z]"])).dropped == (("^[A-Z]", 0),)
+    assert (await exclude(RELEASE, ["^[a-z]"])).kept == ()

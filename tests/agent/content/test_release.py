@@ -237,6 +237,17 @@ async def test_excluded_components_stay_away(
     assert not [name for name in stored(tmp_path) if "etcd" in name or "machine" in name]
 
 
+async def test_an_expression_that_is_none_is_refused_before_a_byte_moves(
+    registry: FaultyRegistry, settings_for: SettingsFor
+) -> None:
+    spec, _images = synthetic(registry)
+    settings = settings_for(platform_image=spec, excludes=("^etcd", "["))
+    assert await run_agent(settings) == EXIT_CODES[F.INVALID_SPEC]
+    assert settings.termination_log
+    assert "the exclude pattern '['" in settings.termination_log.read_text()
+    assert registry.asked == []
+
+
 async def test_a_component_that_the_registry_lacks_does_not_stop_the_others(
     registry: FaultyRegistry, settings_for: SettingsFor, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import resource
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +19,14 @@ from typing import Final
 from talm.agent.content.release import Component
 from talm.agent.failures import invalid_spec
 from talm.agent.transfer.spool import storage_errors
+from talm.errors import AgentError
 
 _PATIENCE_S: Final = 30.0
 _MAX_PATTERN: Final = 4096
 _NO_MATCH: Final = 1
 _MOST: Final = 500
+# Counted repetitions of repetitions take gigabytes before grep gives up; real ones need 5 MiB.
+_MEMORY: Final = 256 << 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,6 +49,20 @@ class Excluded:
         return tuple(found)
 
 
+async def check_patterns(patterns: Sequence[str], *, patience_s: float = _PATIENCE_S) -> None:
+    """Raise AgentError (InvalidSpec) that names the first that is no basic expression."""
+    if len(patterns) > _MOST:
+        raise invalid_spec(f"{len(patterns)} exclude patterns, at most {_MOST} are taken")
+    for pattern in patterns:
+        if len(pattern) > _MAX_PATTERN or "\0" in pattern:
+            raise invalid_spec(f"the exclude pattern {pattern[:80]!r}… is too long or has a NUL")
+    with contextlib.suppress(AgentError):
+        await _matching("\n".join(patterns), (), patience_s)
+        return
+    for pattern in patterns:  # which one is it?
+        await _matching(pattern, (), patience_s)
+
+
 async def exclude(
     components: Sequence[Component], patterns: Sequence[str], *, patience_s: float = _PATIENCE_S
 ) -> Excluded:
@@ -52,8 +70,6 @@ async def exclude(
 
     Raises AgentError (InvalidSpec) for one that is no basic expression, or takes too long.
     """
-    if len(patterns) > _MOST:
-        raise invalid_spec(f"{len(patterns)} exclude patterns, at most {_MOST} are taken")
     gone: set[int] = set()
     dropped = []
     for pattern in patterns:
@@ -66,18 +82,18 @@ async def exclude(
 
 async def _matching(pattern: str, components: Sequence[Component], patience_s: float) -> set[int]:
     """Return the positions of the components that grep matches."""
-    if len(pattern) > _MAX_PATTERN or "\0" in pattern:
-        raise invalid_spec(f"the exclude pattern {pattern[:80]!r}… is too long or has a NUL")
     lines = "".join(f"{component.line}\n" for component in components)
     with contextlib.ExitStack() as stack:
         with storage_errors(Path(tempfile.gettempdir())):
             file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="talm-exclude-"))
-            file.write(f"{pattern}\n".encode())
+            file.write(f"{pattern}\n".encode(errors="surrogateescape"))
             file.flush()
         code, output, complaint = await _grep(file.name, lines.encode(), pattern, patience_s)
     if code > _NO_MATCH or code < 0:
-        said = complaint.decode(errors="replace").strip()[:200]
-        raise invalid_spec(f"{pattern[:80]!r} is no POSIX basic expression: {said}")
+        said = complaint.decode(errors="replace").strip()[:200] or f"grep ends with {code}"
+        raise invalid_spec(
+            f"the exclude pattern {pattern[:80]!r} is no POSIX basic expression: {said}"
+        )
     return {int(line.partition(b":")[0]) - 1 for line in output.splitlines()}
 
 
@@ -94,6 +110,8 @@ async def _grep(
         )
     except OSError as exc:
         raise invalid_spec(f"exclude patterns need grep, which cannot be run: {exc}") from exc
+    with contextlib.suppress(ProcessLookupError):  # it has ended
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     try:
         output, complaint = await asyncio.wait_for(process.communicate(lines), patience_s)
     except TimeoutError as exc:

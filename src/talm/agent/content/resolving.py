@@ -21,7 +21,7 @@ from talm.agent.catalog.reading import (
     references_of,
     starts_passed_over,
 )
-from talm.agent.content.excludes import exclude
+from talm.agent.content.excludes import check_patterns, exclude
 from talm.agent.content.layerfiles import LayerFiles
 from talm.agent.content.manifests import Image, resolve
 from talm.agent.content.references import Reference
@@ -62,6 +62,7 @@ class Resolver:
         what to pull (ReleaseUnreadable, CatalogUnreadable, PackageNotFound, InvalidSpec) or the
         registry cannot be reached.
         """
+        await check_patterns(spec.excludes)  # before a byte moves
         wanted: list[Reference] = []
         warnings: tuple[str, ...] = ()
         if spec.release:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
 
-from talm.sim.images import SyntheticImage, build_image, push_image
+from talm.sim.images import Layer, SyntheticImage, build_image, pack, push_image
 
 RELEASE: Final = "release/release"
 _BASES: Final = (0.28, 0.12, 0.10)  # shares of the whole; a base stands on the ones before it
@@ -74,14 +74,18 @@ async def push(release: Release, address: str) -> None:
             await push_image(session, address, image)
 
 
-def _layer(dice: random.Random, name: str, size: float) -> Mapping[str, bytes]:
-    """Return files that compress to about `size` bytes."""
+def _layer(dice: random.Random, name: str, size: float) -> Layer:
+    """Make a layer of about `size` bytes."""
     pattern = dice.randbytes(100) * (_PATTERN // 100)
     pieces = max(1, round(size / _FILES / _NOISE))
-    return {
-        f"usr/lib/{name}/{n:02d}": b"".join(dice.randbytes(_NOISE) + pattern for _ in range(pieces))
-        for n in range(_FILES)
-    }
+    return pack(
+        {
+            f"usr/lib/{name}/{n:02d}": b"".join(
+                dice.randbytes(_NOISE) + pattern for _ in range(pieces)
+            )
+            for n in range(_FILES)
+        }
+    )
 
 
 def _references(registry: str, images: Sequence[SyntheticImage]) -> bytes:

@@ -51,24 +51,38 @@ class SyntheticImage:
         return digest_of(self.manifest)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer that is ready to be used by several images: `blob` is its tar, gzipped."""
+
+    blob: bytes
+    diff_id: str
+
+
 def digest_of(content: bytes) -> str:
     """Return `sha256:hex` of `content`."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
+def pack(files: Mapping[str, bytes]) -> Layer:
+    """Make a layer of files, a map of path to content."""
+    tar = _tar(files)
+    return Layer(gzip.compress(tar, compresslevel=1, mtime=0), digest_of(tar))
+
+
 def build_image(
     repository: str,
-    layers: Sequence[Mapping[str, bytes]],
+    layers: Sequence[Layer | Mapping[str, bytes]],
     *,
     labels: Mapping[str, str] | None = None,
     command: Sequence[str] = (),
 ) -> SyntheticImage:
-    """Build an image for linux/amd64 out of layers, each a map of path to content.
+    """Build an image for linux/amd64 out of layers, each packed or a map of path to content.
 
     `command` is what a container of it runs; a program (programs.py) is executable.
     """
-    tars = [_tar(files) for files in layers]
-    blobs = [gzip.compress(tar, compresslevel=1, mtime=0) for tar in tars]
+    packed = [layer if isinstance(layer, Layer) else pack(layer) for layer in layers]
+    blobs = [layer.blob for layer in packed]
     settings: dict[str, Any] = {"Labels": dict(labels)} if labels else {}
     config = _json(
         {
@@ -76,7 +90,7 @@ def build_image(
             "architecture": "amd64",
             "os": "linux",
             "config": settings | ({"Cmd": list(command)} if command else {}),
-            "rootfs": {"type": "layers", "diff_ids": [digest_of(tar) for tar in tars]},
+            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in packed]},
         }
     )
     manifest = {

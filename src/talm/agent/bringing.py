@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import structlog
 
 from talm.agent.content.manifests import Blob, Image
+from talm.agent.pins.keeping import Keeper
 from talm.agent.plan import Plan
 from talm.agent.progress import Progress
 from talm.agent.stores.base import ImageStore
@@ -28,16 +29,23 @@ class Bringing:
     """The images of one run on their way from the registry into the store."""
 
     def __init__(
-        self, store: ImageStore, spool: Spool, downloads: Downloads, progress: Progress
+        self,
+        store: ImageStore,
+        spool: Spool,
+        downloads: Downloads,
+        progress: Progress,
+        keeper: Keeper,
     ) -> None:
         self._store = store
         self._spool = spool
         self._downloads = downloads
         self._progress = progress
+        self._keeper = keeper
         self._awaited: Counter[str] = Counter()  # by digest: images that are not in the store yet
 
     async def bring_all(self, plan: Plan) -> list[AgentError]:
         """Bring all images in the plan's order; those that failed come back as errors."""
+        await self._keeper.expect([planned.image for planned in plan.images])
         for planned in plan.images:
             self._awaited.update(blob.digest for blob in planned.missing)
         async with asyncio.TaskGroup() as group:
@@ -53,7 +61,7 @@ class Bringing:
         try:
             await self._downloads.bring(group, image, missing)
             await self._store.put(image, self._spool)
-            self._progress.pinned(await self._store.pin(image))
+            await self._keeper.pin(image)
         except AgentError as exc:
             log.warning("image failed", image=str(image.reference), error=str(exc))
             self._progress.image_failed(exc, str(image.reference))

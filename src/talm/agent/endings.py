@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import math
 import signal
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -72,6 +73,16 @@ class Deadline:
         """Note that the Job had been running for so long when this run began."""
         self._start -= max(0.0, seconds)
         self._moved.set()
+
+    def left_s(self) -> float:
+        """How long until pulling must stop; infinite without a deadline."""
+        if self.seconds is None:
+            return math.inf
+        return self._start + self.seconds - self.margin_s - time.monotonic()
+
+    def job_left_s(self) -> float | None:
+        """How long until the Job ends; None without a deadline."""
+        return None if self.seconds is None else self._start + self.seconds - time.monotonic()
 
     async def near(self) -> None:
         """Wait until pulling must stop; for ever without a deadline."""

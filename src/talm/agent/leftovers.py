@@ -29,7 +29,7 @@ KEPT_FOR: Final = dt.timedelta(days=7)
 SUCCEEDED: Final = RunPhase.SUCCEEDED.value
 _BOOTS: Final = 10  # more than a Job has attempts
 _NOTE: Final = ".last-run"
-_STAY: Final = {".lock", _NOTE}
+_STAY: Final = {".lock", _NOTE, ".pins", ".pins.lock"}  # what pinned images say of themselves
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 

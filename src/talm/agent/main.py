@@ -25,6 +25,9 @@ from talm.agent.content.resolving import Resolved, Resolver
 from talm.agent.endings import Deadline
 from talm.agent.failures import failure
 from talm.agent.nodefacts import Room
+from talm.agent.pins.imagesets import PATIENCE_S
+from talm.agent.pins.keeping import Keeper
+from talm.agent.pins.opening import open_pins
 from talm.agent.plan import Plan, make_plan
 from talm.agent.progress import Progress
 from talm.agent.running import run
@@ -57,17 +60,30 @@ async def pull(settings: Settings, progress: Progress, deadline: Deadline) -> No
     """
     spec = settings.spec()
     spool = Spool(settings.spool_directory())
+    keeper = _keeper(settings, spool, progress, deadline)
     namespace = (settings.progress_target() or ("", ""))[0]
     async with spool.locked(_LOCK_PATIENCE_S):
         leftovers.expire(spool, dt.datetime.now(dt.UTC))
         leftovers.sweep(spool)
         with leftovers.noted(spool, progress.record.run) as last:
             async with attempts.told(namespace, progress, deadline, last):
-                await _bring(settings, spec, spool, progress)
+                await _bring(settings, spec, spool, progress, keeper)
         leftovers.empty(spool)
 
 
-async def _bring(settings: Settings, spec: Spec, spool: Spool, progress: Progress) -> None:
+def _keeper(settings: Settings, spool: Spool, progress: Progress, deadline: Deadline) -> Keeper:
+    """The run's pins; asking whether they count must not cost it its good end."""
+
+    def patience_s() -> float:
+        return max(0.0, min(PATIENCE_S, deadline.left_s() / 2))
+
+    run = settings.pinned_for or progress.record.run
+    return Keeper(open_pins(settings.store, spool.directory, run, patience_s), progress)
+
+
+async def _bring(
+    settings: Settings, spec: Spec, spool: Spool, progress: Progress, keeper: Keeper
+) -> None:
     """Resolve, plan, check the space, bring, and ask the store."""
     node = read_node(settings.host_root, settings.auth_file, os.environ)
     async with open_session(settings.stall_s) as session:
@@ -90,11 +106,11 @@ async def _bring(settings: Settings, spec: Spec, spool: Spool, progress: Progres
         room = Room(settings, store)
         room.check(plan, spec.space_required_gib)
         progress.enter(RunPhase.DOWNLOADING)
-        errors = await Bringing(store, spool, downloads, progress).bring_all(plan)
+        errors = await Bringing(store, spool, downloads, progress, keeper).bring_all(plan)
     raise_all([*resolved.errors, *errors], len(plan.images) + len(resolved.errors))
     progress.enter(RunPhase.VERIFYING)
     await _verify(plan, store)
-    await store.unpin(keep=[planned.image for planned in plan.images])
+    await keeper.conclude([planned.image for planned in plan.images])
     for warning in room.warnings():
         progress.warn(warning)
 

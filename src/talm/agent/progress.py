@@ -85,9 +85,14 @@ class Progress:
             left = max(0, self._record.bytes_done - count)
             self._change(bytes_done=left, restarts=self._record.restarts + 1)
 
-    def pinned(self, pinned: bool) -> None:
-        """Note whether one more image is safe from the runtime's garbage collection."""
-        self._change(pinned=pinned and self._record.pinned is not False)
+    def pinned(self, pinned: bool, why: str = "") -> None:
+        """Note whether one more image is safe from the runtime's garbage collection; `why` not."""
+        if self._record.pinned is not False:
+            self.all_pinned(pinned, why)
+
+    def all_pinned(self, pinned: bool, why: str = "") -> None:
+        """Note whether all images are, whatever was noted of single ones before."""
+        self._change(pinned=pinned, not_pinned="" if pinned else why[:_MAX_TEXT])
 
     def image_done(self, name: str = "") -> None:
         """Count an image that is in the store."""
@@ -135,12 +140,16 @@ class Progress:
             self._change(error_class="", error_text="", current_image="")
             self.enter(RunPhase.SUCCEEDED)
         else:
-            left = tuple(self._awaited)
-            self._change(missing=left, images_missing=len(left))
+            self._count_missing()
             words = self._last_words(error)[:_MAX_TEXT]
             self._change(error_class=error.kind, error_text=words)
             self._note(f"{error.kind}: {words}")
             self.enter(RunPhase.FAILED)
+
+    def _count_missing(self) -> None:
+        """Name what neither came nor failed."""
+        left = tuple(self._awaited)
+        self._change(missing=left, images_missing=len(left))
 
     def _last_words(self, error: AgentError) -> str:
         """Add to the text of a run that was stopped how far it was."""

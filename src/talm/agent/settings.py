@@ -30,7 +30,8 @@ class Settings:
     """The flags of `talm agent`, not yet checked: `run_agent` reports what is wrong in them.
 
     `store` is KIND:PLACE.  `spool` keeps partial blobs between runs (None: `spool_directory`).
-    `progress_config_map` is NAMESPACE/NAME or "".  `run` names this run in the record.
+    `progress_config_map` is NAMESPACE/NAME or "".  `run` names this run in the record,
+    `pinned_for` the one whose pins its images get ("": itself).
     `retry_for_s`: a request is given up when it has brought no byte for so long.
     `stall_s`: a transfer without a byte for so long is cut and resumed.
     `bandwidth_mbit_s` caps all streams together (None: no cap).
@@ -53,6 +54,7 @@ class Settings:
     progress_config_map: str = ""
     termination_log: Path | None = None
     run: str = ""
+    pinned_for: str = ""
     retry_for_s: float = 600.0
     stall_s: float = 30.0
     bandwidth_mbit_s: float | None = None

@@ -46,6 +46,7 @@ class Kind:
 _RAN = "ran.openshift.io"
 _OCM_CLUSTER = "cluster.open-cluster-management.io"
 _POLICY = "policy.open-cluster-management.io"
+_MACHINE_CONFIG = "machineconfiguration.openshift.io"
 _RBAC = "rbac.authorization.k8s.io"
 
 CGU: Final = Kind(_RAN, "v1alpha1", "ClusterGroupUpgrade", "clustergroupupgrades")
@@ -89,3 +90,8 @@ ROLE: Final = Kind(_RBAC, "v1", "Role", "roles")
 ROLE_BINDING: Final = Kind(_RBAC, "v1", "RoleBinding", "rolebindings")
 CLUSTER_ROLE: Final = Kind(_RBAC, "v1", "ClusterRole", "clusterroles", False)
 CLUSTER_ROLE_BINDING: Final = Kind(_RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings", False)
+
+MACHINE_CONFIG_POOL: Final = Kind(
+    _MACHINE_CONFIG, "v1", "MachineConfigPool", "machineconfigpools", False
+)
+PINNED_IMAGE_SET: Final = Kind(_MACHINE_CONFIG, "v1", "PinnedImageSet", "pinnedimagesets", False)

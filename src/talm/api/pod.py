@@ -17,6 +17,10 @@ PROGRESS_ENV: Final = "TALM_PROGRESS_CONFIGMAP"
 RUN_ENV: Final = "TALM_RUN"
 HOST_ENV: Final = "TALM_HOST_ROOT"
 """Directory below which the node's own paths are found; unset or "/" outside of a pod."""
+PINNED_FOR_ENV: Final = "TALM_PINNED_FOR"
+"""The run that pins are kept for, and by whose name they are taken back: the hub's, not the pod's."""
+LAST_OF_ENV: Final = "TALM_LAST_OF"
+"""The namespace that the pod deletes when its work is done: its own, made for it alone."""
 BACKGROUND_ENV: Final = "TALM_BACKGROUND"
 """`true`: leave CPU and disk to others."""
 JOB_DEADLINE_ENV: Final = "TALM_JOB_DEADLINE"
@@ -46,6 +50,15 @@ COORDINATOR_LABEL: Final = "talm.ran.openshift.io/coordinator"
 CONFIG_DIRECTORY: Final = "/etc/config"
 STATE_DIRECTORY: Final = "/var/lib/talm"  # on the node and in the container
 HOST_DIRECTORY: Final = "/host"
+
+
+PINS_LABEL: Final = "talm.ran.openshift.io/pins"
+"""On a PinnedImageSet of ours; the run that it is of is in the run's label."""
+
+
+def image_set_name(run: str) -> str:
+    """The name of a run's PinnedImageSet."""
+    return f"talm-pre-cache-{run}"
 
 
 class Nodes(enum.StrEnum):

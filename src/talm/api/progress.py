@@ -88,7 +88,7 @@ class ProgressRecord(Wire, frozen=True, kw_only=True):
     of each before this one how it ended.
     `error_class` is "" while nothing has failed; with phase Failed it is final, before that it is
     the last thing that was tried again.  `pinned`: whether every image so far is safe from the
-    node's garbage collection; None before the first.
+    node's garbage collection; None before the first, `not_pinned` says why where it is not.
     `failed` and, after a failure, `missing` (neither here nor failed) name images; these lists and
     `warnings` are cut where the record would be too long, the counts are not.  `lines` is what happened
     last, oldest first, each with its time (UTC): for people.
@@ -119,4 +119,5 @@ class ProgressRecord(Wire, frozen=True, kw_only=True):
     warnings_total: int = 0
     lines: tuple[str, ...] = ()
     pinned: bool | None = None
+    not_pinned: str = ""
     heartbeat: dt.datetime | None = None

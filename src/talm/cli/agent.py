@@ -15,14 +15,15 @@ import click
 
 from talm.agent import leftovers
 from talm.agent.main import plan_only, run_agent
+from talm.agent.pins.releasing import release
 from talm.agent.plan import Plan
 from talm.agent.priority import lower_priority
 from talm.agent.settings import Settings, default_termination_log
-from talm.agent.stores.opening import STORES, open_store
+from talm.agent.stores.opening import STORES
 from talm.agent.transfer.spool import Spool
-from talm.api.pod import HOST_ENV, JOB_DEADLINE_ENV
+from talm.api.pod import HOST_ENV, JOB_DEADLINE_ENV, LAST_OF_ENV, PINNED_FOR_ENV
 from talm.api.progress import EXIT_CODES, FailureClass
-from talm.errors import AgentError
+from talm.errors import AgentError, TalmError
 
 _LAST_S: Final = 4.9  # a run that can ends before: 1.5 s to flush, 3 s for the last record
 
@@ -107,6 +108,13 @@ _WHERE: Final[tuple[_Decorator, ...]] = (
         metavar="DIR",
         help="Where partial downloads wait; /var/lib/talm/spool, or .spool in an oci-layout elsewhere.",
     ),
+)
+_PINNED_FOR: Final[_Decorator] = click.option(
+    "--pinned-for",
+    default="",
+    envvar=PINNED_FOR_ENV,
+    metavar="RUN",
+    help="Whose pins they are, so that a later run's stay when they are taken back.",
 )
 _HOW: Final[tuple[_Decorator, ...]] = (
     click.option(
@@ -213,6 +221,7 @@ def agent() -> None:
     envvar="TALM_RUN",
     help="Name of this run in the record; a random one unless given.",
 )
+@_PINNED_FOR
 @click.option(
     "--job-deadline",
     "job_deadline_s",
@@ -281,13 +290,21 @@ def clean(**flags: Any) -> None:
 
 @agent.command()
 @_with(_WHERE)
-def unpin(**flags: Any) -> None:
+@_PINNED_FOR
+@click.option(
+    "--last-of",
+    default="",
+    envvar=LAST_OF_ENV,
+    metavar="NAMESPACE",
+    help="Delete this namespace afterwards, with this pod's account: the pod's own.",
+)
+def unpin(last_of: str, **flags: Any) -> None:
     """Let the node's garbage collection have the images again that runs have pinned."""
     try:
-        count = asyncio.run(open_store(Settings(**flags).store).unpin())
-    except AgentError as exc:
+        count = asyncio.run(release(Settings(**flags), last_of))
+    except TalmError as exc:
         click.echo(f"talm agent unpin: {exc}", err=True)
-        sys.exit(exc.exit_code)
+        sys.exit(exc.exit_code if isinstance(exc, AgentError) else 1)
     click.echo(f"{count} names unpinned")
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from talm.agent.content.manifests import Image, parts_of
+from talm.agent.pins.base import unpinned
+from talm.agent.pins.labels import LabelPins
 from talm.agent.stores.containerd import Containerd
 from talm.agent.stores.names import names_of
 from talm.agent.stores.tools import run
@@ -142,8 +144,12 @@ async def test_a_containerd_that_tells_the_kubelet_nothing_of_pins_gets_none(
 ) -> None:
     image = resolved(BUILT)
     await containerd.put(image, spooled(tmp_path / "spool", BUILT))
-    assert not await containerd.pin(image)
-    assert await containerd.unpin() == 0
+    pins = LabelPins(containerd)
+    await pins.expect([image])
+    verdicts = [await pins.pin(image), await pins.conclude([image])]
+    assert [verdict.pinned for verdict in verdicts] == [False, False]
+    assert "older than 1.7" in verdicts[0].why
+    assert await pins.release() == 0
     assert "pinned" not in await ctr(containerd, "images", "ls")
 
 
@@ -176,7 +182,7 @@ async def test_the_kubelet_sees_pins_until_they_are_taken_back(
 ) -> None:
     image = resolved(BUILT, "registry.example/a@")
     await newer_containerd.put(image, spooled(tmp_path / "spool", BUILT))
-    assert await newer_containerd.pin(image)
+    assert (await LabelPins(newer_containerd).pin(image)).pinned
     while not (await kubelet_sees(newer_containerd, image))["pinned"]:
         pass
     assert await newer_containerd.unpin() == 1
@@ -184,13 +190,25 @@ async def test_the_kubelet_sees_pins_until_they_are_taken_back(
         pass
 
 
+async def test_a_label_that_somebody_takes_away_is_no_pin(
+    newer_containerd: Containerd, tmp_path: Path
+) -> None:
+    image = resolved(BUILT, "registry.example/a@")
+    await newer_containerd.put(image, spooled(tmp_path / "spool", BUILT))
+    pins = LabelPins(newer_containerd)
+    assert (await pins.pin(image)).pinned
+    (name,) = names_of(image)
+    await ctr(newer_containerd, "images", "label", name, "io.cri-containerd.pinned=")
+    assert await pins.conclude([image]) == unpinned(f"containerd has not kept the label of {name}")
+
+
 async def test_only_our_pins_are_taken_back(newer_containerd: Containerd, tmp_path: Path) -> None:
     ours, kept = resolved(BUILT, "registry.example/a@"), listed(BUILT, "registry.example/b@")
     theirs = resolved(BUILT, "registry.example/c@")
     for image in (ours, kept, theirs):
         await newer_containerd.put(image, spooled(tmp_path / "spool", BUILT))
-    assert await newer_containerd.pin(ours)
-    assert await newer_containerd.pin(kept)
+    await newer_containerd.pin(ours)
+    await newer_containerd.pin(kept)
     (name,) = names_of(theirs)
     await ctr(newer_containerd, "images", "label", name, "io.cri-containerd.pinned=pinned")
     assert await newer_containerd.unpin(keep=[kept]) == 1

@@ -1,8 +1,10 @@
-"""What a place for images must be able to do.  One file beside this one per kind of store."""
+"""What a place for images must be able to do.  One file beside this one per kind of store.
+
+Not here: what keeps images there (agent/pins).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -46,12 +48,4 @@ class ImageStore(Protocol):
 
     async def has(self, image: Image) -> bool:
         """Ask the store itself whether the image is there, every byte of it."""
-        ...
-
-    async def pin(self, image: Image) -> bool:
-        """Keep what the runtime collects as garbage from being this image; False: it may be."""
-        ...
-
-    async def unpin(self, keep: Sequence[Image] = ()) -> int:
-        """Take back our pins, of any run, but those of `keep`; returns how many there were."""
         ...

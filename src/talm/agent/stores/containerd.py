@@ -115,23 +115,31 @@ class Containerd:
         """Ask whether each name is this image and unpacked, ready for a container."""
         return set(names_of(image)) <= set(await self._ready(image))
 
-    async def pin(self, image: Image) -> bool:
-        """Label the names so that the kubelet's garbage collection leaves them.
-
-        False where containerd is older than 1.7 and tells the kubelet nothing of it.
-        """
-        if self._pins:
-            for name in names_of(image):
-                await self._ctr("images", "label", name, f"{_PIN}=pinned", f"{_OURS}=true")
+    @property
+    def knows_pins(self) -> bool:
+        """Whether it tells the kubelet of pins, as 1.7 is the first to do; known after `prepare`."""
         return self._pins
+
+    async def pin(self, image: Image) -> None:
+        """Label the names so that the kubelet's garbage collection leaves them."""
+        for name in names_of(image):
+            await self._ctr("images", "label", name, f"{_PIN}=pinned", f"{_OURS}=true")
 
     async def unpin(self, keep: Sequence[Image] = ()) -> int:
         """Take our labels away, but not from `keep`; returns from how many names."""
         kept = {name for image in keep for name in names_of(image)}
-        ours = (await self._ctr("images", "ls", "-q", f'labels."{_OURS}"==true')).split()
-        for name in set(ours) - kept:
+        ours = set(await self._labelled(f'labels."{_OURS}"==true'))
+        for name in ours - kept:
             await self._ctr("images", "label", name, f"{_PIN}=", f"{_OURS}=")
-        return len(set(ours) - kept)
+        return len(ours - kept)
+
+    async def unpinned(self, images: Sequence[Image]) -> tuple[str, ...]:
+        """Return the names of `images` that do not carry the label, whoever has put it there."""
+        pinned = set(await self._labelled(f'labels."{_PIN}"==pinned'))
+        return tuple(n for image in images for n in names_of(image) if n not in pinned)
+
+    async def _labelled(self, which: str) -> list[str]:
+        return (await self._ctr("images", "ls", "-q", which)).split()
 
     async def _blobs(self) -> frozenset[str]:
         return frozenset((await self._ctr("content", "ls", "-q")).split())

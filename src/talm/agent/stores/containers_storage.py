@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -44,6 +43,11 @@ class ContainersStorage:
         self._root = root
         self._upstream = upstream
         self._turns = Turns()
+
+    @property
+    def root(self) -> Path:
+        """The file system whose store it is."""
+        return self._root
 
     @property
     def directory(self) -> Path:
@@ -78,14 +82,6 @@ class ContainersStorage:
         async with self._turns.of(await self.missing(image)):
             for name in names_of(image):
                 await self._copy(image, name, spool)
-
-    async def pin(self, image: Image) -> bool:
-        """Return False: what keeps CRI-O's images is the cluster's to say, not a file of ours."""
-        return False
-
-    async def unpin(self, keep: Sequence[Image] = ()) -> int:
-        """Return 0: there is no pin of ours."""
-        return 0
 
     async def has(self, image: Image) -> bool:
         """Tell whether the store's records list the image by each name and all of it is there."""

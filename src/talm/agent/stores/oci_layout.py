@@ -17,7 +17,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,14 +94,6 @@ class OciLayout:
             if not await self._holds(document.digest, len(document.body)):
                 return False
         return listed and not await self.missing(image)
-
-    async def pin(self, image: Image) -> bool:
-        """Return True: nobody collects garbage here."""
-        return True
-
-    async def unpin(self, keep: Sequence[Image] = ()) -> int:
-        """Return 0: nothing needs a pin."""
-        return 0
 
     async def _holds(self, digest: str, size: int) -> bool:
         """Hash each blob once per question that matters: at the start, and again in `has`."""

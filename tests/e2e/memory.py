@@ -213,6 +213,11 @@ class _WatchedSpoke:
         path = kind.path(namespace, name)
         await self._ask("DELETE", where, path, answer, propagation=propagation)
 
+    def follow(
+        self, kind: Kind, namespace: str, on_change: Callable[[str], None]
+    ) -> Callable[[], None]:
+        return self._spoke.follow(kind, namespace, on_change)
+
     async def _ask(
         self, verb: str, where: tuple[str, str, str], path: str, answer: Awaitable[T], **more: str
     ) -> T:

@@ -1,7 +1,8 @@
 """A hub without API server: objects with versions and a watch, for agents under test.
 
 Behaves where the agents can tell: uid and resourceVersion guard a PUT, a write that changes
-nothing makes no event and no new version, a status write leaves the rest alone.
+nothing makes no event and no new version, a status write leaves the rest alone;
+what has finalizers goes when the last one does.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from talm.errors import AlreadyExists, Conflict, NotFound, Unreachable
 from talm.sim.agents.mergepatch import apply_patch
 
 Key = tuple[str, str]
+DELETED_AT = "2024-05-01T12:00:00Z"
 Watcher = Callable[[str, str, Any], None]
 
 
@@ -81,8 +83,20 @@ class FakeHub:
     ) -> dict[str, Any]:
         self._note("PATCH", kind, name)
         old = self.get(kind, name, namespace)
-        new = apply_patch(old, json.loads(msgspec.json.encode(patch)))
-        return self._store(kind, new) if new != old else old
+        wanted = json.loads(msgspec.json.encode(patch))
+        guard = (wanted.get("metadata") or {}).get("resourceVersion")
+        if guard not in (None, old["metadata"]["resourceVersion"]):
+            raise Conflict("PATCH", name, 409, "the object has been modified")
+        new = apply_patch(old, wanted)
+        if new == old:
+            return old
+        if new.get("spec") != old.get("spec"):
+            generation = old["metadata"]["generation"] + 1
+            new = {**new, "metadata": {**new["metadata"], "generation": generation}}
+        if "deletionTimestamp" in new["metadata"] and not new["metadata"].get("finalizers"):
+            self.remove(kind, name, namespace)
+            return dict(new)
+        return self._store(kind, new)
 
     async def delete(
         self,
@@ -94,7 +108,14 @@ class FakeHub:
         propagation: str = "Background",
     ) -> None:
         self._note("DELETE", kind, name)
-        self.remove(kind, name, namespace)
+        old = self.get(kind, name, namespace)
+        meta = old["metadata"]
+        if uid and uid != meta["uid"]:
+            raise Conflict("DELETE", name, 409, "the UID in the precondition differs")
+        if not meta.get("finalizers"):
+            self.remove(kind, name, namespace)
+        elif "deletionTimestamp" not in meta:
+            self._store(kind, {**old, "metadata": {**meta, "deletionTimestamp": DELETED_AT}})
 
     def remove(self, kind: Kind, name: str, namespace: str = "") -> None:
         self.get(kind, name, namespace)

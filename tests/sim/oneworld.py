@@ -10,10 +10,12 @@ from typing import Any
 from talm.api import kinds
 from talm.sim.agents.policyagent import PolicyScenario, not_yet_compliant
 from talm.sim.agents.wire import Action, View
+from talm.sim.agents.workagent import WorkHabits
+from talm.sim.agents.workwire import Work
 from talm.sim.clock import Clock
 from talm.sim.hubside.feed import Feed
 from talm.sim.hubside.policywire import Policy
-from talm.sim.site import ACTIONS, POLICIES, VIEWS, Site, build_site
+from talm.sim.site import ACTIONS, POLICIES, VIEWS, WORKS, Site, build_site
 from talm.sim.spoke.memoryspoke import MemorySpoke, always_succeeds
 from talm.sim.spoke.spokejobs import Scenario, SpokeTimes
 from talm.sim.spoke.spokes import Served
@@ -37,6 +39,7 @@ class World:
         skew_s: float = 0.0,
         quiet: bool = False,
         rtt_s: float = 0.0,
+        habits: WorkHabits | None = None,
     ) -> None:
         self.hub = FakeHub()
         self.clock = Clock(start=START)
@@ -51,6 +54,7 @@ class World:
             self.hub,
             listing=lambda number: feeds[number].of(CLUSTER),
             policies=policies,
+            habits=habits,
             rtt_s=rtt_s,
             quiet=quiet,
         )
@@ -59,6 +63,7 @@ class World:
             (VIEWS, kinds.VIEW, View),
             (ACTIONS, kinds.ACTION, Action),
             (POLICIES, kinds.POLICY, Policy),
+            (WORKS, kinds.MANIFEST_WORK, Work),
         ):
             feed = feeds[number] = Feed(links, number)
             self.hub.watch(kind, struct, _telling(feed))

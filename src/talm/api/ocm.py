@@ -98,6 +98,69 @@ class ManagedClusterAction(Wire, frozen=True, kw_only=True):
     status: ConditionedStatus | None = None
 
 
+class FieldValue(Wire, frozen=True, kw_only=True):
+    """One of these, by its type; lists and objects cannot be fed back."""
+
+    integer: int | None = None
+    string: str | None = None
+    boolean: bool | None = None
+
+
+class FeedbackValue(Wire, frozen=True, kw_only=True):
+    name: str = ""
+    field_value: FieldValue = FieldValue()
+
+
+class StatusFeedback(Wire, frozen=True, kw_only=True):
+    values: tuple[FeedbackValue, ...] | None = None
+
+
+class ManifestMeta(Wire, frozen=True, kw_only=True):
+    resource: str = ""
+    name: str = ""
+
+
+class ManifestCondition(Wire, frozen=True, kw_only=True):
+    """What a work's agent tells of one of its manifests."""
+
+    resource_meta: ManifestMeta = ManifestMeta()
+    conditions: tuple[Condition, ...] | None = None
+    status_feedback: StatusFeedback = StatusFeedback()
+
+
+class ResourceStatus(Wire, frozen=True, kw_only=True):
+    manifests: tuple[ManifestCondition, ...] | None = None
+
+
+class WorkStatus(Wire, frozen=True, kw_only=True):
+    conditions: tuple[Condition, ...] | None = None
+    resource_status: ResourceStatus = ResourceStatus()
+
+
+class ManifestConfig(Wire, frozen=True, kw_only=True):
+    """`feedback_scrape_type` is absent where the hub's CRD is older than the field."""
+
+    feedback_scrape_type: str = ""
+
+
+class WorkSpec(Wire, frozen=True, kw_only=True):
+    manifest_configs: tuple[ManifestConfig, ...] | None = None
+
+
+class ManifestWork(Wire, frozen=True, kw_only=True):
+    """Whose it is, is told by its run label; its manifests are never read back."""
+
+    metadata: ObjectMeta = ObjectMeta()
+    spec: WorkSpec = WorkSpec()
+    status: WorkStatus | None = None
+
+
+class ManagedClusterAddOn(Wire, frozen=True, kw_only=True):
+    """An agent of a cluster: only that it is installed there."""
+
+    metadata: ObjectMeta = ObjectMeta()
+
+
 class ClusterCompliance(Wire, frozen=True, kw_only=True):
     clustername: str = ""
     compliant: str = ""

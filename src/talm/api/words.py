@@ -123,7 +123,12 @@ BACKUP_EXCLUDE_LABEL: Final = "velero.io/exclude-from-backup"
 # Ours: which run of which CGU an object on hub or spoke belongs to.
 RUN_LABEL: Final = "talm.ran.openshift.io/run"
 ATTEMPT_ANNOTATION: Final = "talm.ran.openshift.io/attempt"
-# Ours, on the deletion that ends a run: the run whose Job had succeeded when it was requested.
+# Ours, on a work: the Job's deadline in seconds; how often its agent was asked to look, or to apply, again.
+JOB_DEADLINE_ANNOTATION: Final = "talm.ran.openshift.io/job-deadline"
+POKE_ANNOTATION: Final = "talm.ran.openshift.io/poke"
+APPLY_LABEL: Final = "talm.ran.openshift.io/apply"
+# Ours, on the deletion that ends a run (a view/action's, else on the ManagedCluster): the run whose Job
+# had succeeded when the deletion was requested.
 SUCCEEDED_ANNOTATION: Final = "talm.ran.openshift.io/succeeded"
 
 # On Kubernetes Events, as the existing operator writes them.
@@ -132,6 +137,9 @@ EVENT_TRUNCATED_ANNOTATION: Final = "cgu.openshift.io/truncated"
 
 ROOT_POLICY_LABEL: Final = "policy.open-cluster-management.io/root-policy"
 CLUSTER_NAME_LABEL: Final = "name"
+
+# The add-on that answers a cluster's views and carries out its actions.
+VIEW_ADD_ON: Final = "work-manager"
 
 AVAILABLE_CONDITION: Final = "ManagedClusterConditionAvailable"
 

@@ -25,6 +25,8 @@ from talm.kube.client import Client
 from talm.kube.watch import Informer
 from talm.sim.agents.policyagent import PolicyScenario, not_yet_compliant
 from talm.sim.agents.wire import Action, View, own_bytes
+from talm.sim.agents.workagent import WorkHabits
+from talm.sim.agents.workwire import Work
 from talm.sim.clock import Clock
 from talm.sim.faults import Faults
 from talm.sim.hubside import policywire
@@ -38,7 +40,7 @@ from talm.sim.hubside.policywire import Binding, Policy
 from talm.sim.hubside.scheduler import Scheduler
 from talm.sim.links import Link
 from talm.sim.mischief import Mischief, with_outcomes
-from talm.sim.site import ACTIONS, POLICIES, VIEWS, Site, build_site
+from talm.sim.site import ACTIONS, POLICIES, VIEWS, WORKS, Site, build_site
 from talm.sim.spoke.memoryspoke import MemorySpoke, always_succeeds
 from talm.sim.spoke.spokejobs import Scenario, SpokeTimes
 from talm.sim.spoke.spokes import SpokeApi
@@ -56,6 +58,8 @@ class FleetSettings:
     `controllers`: play the hub's own too (collector, placements, policies, availability);
     off where the hub has real ones.
     `agents`: play the view agents, the action agents and their collector; off where real ones run.
+    `add_ons`: the clusters have the add-on that answers views and carries out actions.
+    `work_agents`: play the work agents, with `habits`; off where real ones run.
     """
 
     pace: float = 1.0
@@ -73,6 +77,9 @@ class FleetSettings:
     register: bool = True
     controllers: bool = True
     agents: bool = True
+    add_ons: bool = True
+    work_agents: bool = True
+    habits: WorkHabits = dataclasses.field(default_factory=WorkHabits)
 
 
 class Fleet:
@@ -167,6 +174,7 @@ class Fleet:
                 hub,
                 listing=_Lister(name, self._feeds),
                 policies=settings.policies,
+                habits=settings.habits,
                 rtt_s=settings.rtt_s,
                 quiet=settings.quiet,
             )
@@ -181,7 +189,7 @@ class Fleet:
         log.info("fleet runs", clusters=len(self), hub=self._client.server)
 
     async def _register(self, hub: BoundedHub, clock: Clock) -> None:
-        add_ons = await self._client.serves(kinds.ADD_ON)
+        add_ons = self.settings.add_ons and await self._client.serves(kinds.ADD_ON)
         keeper = ClusterKeeper(hub, clock, grace_s=self.settings.grace_s, add_ons=add_ons)
         facts = self.settings.facts
         await asyncio.gather(*(keeper.register(name, facts) for name in self.names))
@@ -211,8 +219,11 @@ class Fleet:
         policies: Feed[Policy] = Feed(
             links, POLICIES, shrink=policywire.own_bytes, also=also_policy
         )
-        self._feeds |= {VIEWS: views, ACTIONS: actions, POLICIES: policies}
-        if settings.agents:
+        works: Feed[Work] = Feed(links, WORKS)
+        self._feeds |= {VIEWS: views, ACTIONS: actions, POLICIES: policies, WORKS: works}
+        if settings.work_agents:
+            self._inform(kinds.MANIFEST_WORK, Work, works)
+        if settings.agents and settings.add_ons:
             self._inform(kinds.VIEW, View, views)
             self._inform(kinds.ACTION, Action, actions)
         if settings.controllers:

@@ -11,12 +11,13 @@ from talm.sim.agents.base import Agent, Hub, Post
 from talm.sim.agents.policyagent import PolicyAgent, PolicyScenario
 from talm.sim.agents.restmapper import RestMapper
 from talm.sim.agents.viewagent import ViewAgent
+from talm.sim.agents.workagent import WorkAgent, WorkHabits
 from talm.sim.clock import Clock
 from talm.sim.links import Link, Listing
 from talm.sim.spoke.memoryspoke import MemorySpoke
 from talm.sim.spoke.spokes import SpokeApi
 
-VIEWS, ACTIONS, POLICIES = range(3)
+VIEWS, ACTIONS, POLICIES, WORKS = range(4)
 """The agents' numbers at their link."""
 
 
@@ -31,6 +32,7 @@ class Site:
     views: ViewAgent
     actions: ActionAgent
     policies: PolicyAgent
+    works: WorkAgent
 
     @property
     def memory(self) -> MemorySpoke:
@@ -41,7 +43,7 @@ class Site:
 
     @property
     def agents(self) -> tuple[Agent[Any], ...]:
-        """All of them."""
+        """Those with one worker: all but the work agent."""
         return (self.views, self.actions, self.policies)
 
     def restart_agents(self) -> None:
@@ -49,12 +51,14 @@ class Site:
         self.views.post.mapper.forget()
         for agent in self.agents:
             agent.crash()
+        self.works.crash()
         self.link.list_again(restarted=True)
 
     def stop(self) -> None:
         """End the agents, and the spoke if it lives here."""
         for agent in self.agents:
             agent.stop()
+        self.works.stop()
         if isinstance(self.spoke, MemorySpoke):
             self.spoke.close()
 
@@ -67,6 +71,7 @@ def build_site(  # noqa: PLR0913 - the parts of a site
     *,
     listing: Listing,
     policies: PolicyScenario,
+    habits: WorkHabits | None = None,
     rtt_s: float = 0.0,
     quiet: bool = False,
 ) -> Site:
@@ -76,4 +81,5 @@ def build_site(  # noqa: PLR0913 - the parts of a site
     views = ViewAgent(post, name="views")
     actions = ActionAgent(post)
     policy = PolicyAgent(post, scenario=policies)
-    return Site(name, spoke, clock, link, views, actions, policy)
+    works = WorkAgent(post, habits)
+    return Site(name, spoke, clock, link, views, actions, policy, works)

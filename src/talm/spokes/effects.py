@@ -144,6 +144,13 @@ async def withdraw(desk: Desk) -> None:
     await _drop_views(desk)
 
 
+async def make_way(desk: Desk) -> None:
+    """Take back what could meddle with what another transport is about to make: deletions and views."""
+    await _call_off_deletion(desk)
+    await _withdraw_creations(desk)
+    await _drop_views(desk)
+
+
 EFFECTS: Final[Mapping[Effect, Callable[[Desk], Awaitable[None]]]] = MappingProxyType(
     {
         Effect.CLEAN_UP: clean_up,

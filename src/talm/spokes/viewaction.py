@@ -20,7 +20,7 @@ from talm.core.model import Effect, Sight
 from talm.spokes.answers import deed, outcome
 from talm.spokes.base import Order, PodTerms
 from talm.spokes.desk import Cache, Desk, Hub, Office
-from talm.spokes.effects import EFFECTS
+from talm.spokes.effects import EFFECTS, make_way
 from talm.spokes.facts import judge
 from talm.spokes.ledger import Ledger
 from talm.spokes.manifests import check_spoke_namespace
@@ -71,6 +71,10 @@ class ViewActionTransport:
         """Carry the effects out in order.  Raises `ApiError` at the first request that fails."""
         for effect in effects:
             await EFFECTS[effect](Desk(self._office, cluster, order, self._office.now()))
+
+    async def make_way(self, cluster: str, order: Order) -> None:
+        """Take back all that could meddle with what another transport is about to make there."""
+        await make_way(Desk(self._office, cluster, order, self._office.now()))
 
     def watch(self, on_change: Callable[[str], None]) -> None:
         """Call `on_change(cluster)` whenever a view or action of pre-caching has changed."""

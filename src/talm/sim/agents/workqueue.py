@@ -70,6 +70,10 @@ class SerialQueue:
             pending.cancel()
         self._delayed[key] = loop.call_later(delay_s, self._due, key)
 
+    def forget(self, key: str) -> None:
+        """Forget the failures of `key`: its next one is its first."""
+        self._failures.pop(key, None)
+
     def reset(self) -> None:
         """Forget everything, as a restarted process does; what runs is cut off."""
         if self._task is not None:

@@ -6,15 +6,18 @@ client's errors are worded, because client-go words two of them itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from talm.api.kinds import Kind
+from talm.api.meta import Object
 from talm.errors import ApiError, NotFound, Unreachable
 from talm.kube.client import Client
+from talm.kube.watch import Informer
 from talm.sim.spoke import spokes
 from talm.sim.spoke.spokes import Served
 
@@ -102,6 +105,19 @@ class KubeSpoke:
         options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
         await self._request("DELETE", _path(kind, namespace, name), options)
 
+    def follow(
+        self, kind: Kind, namespace: str, on_change: Callable[[str], None]
+    ) -> Callable[[], None]:
+        """See SpokeApi."""
+
+        def tell(key: tuple[str, str], _old: Object | None, new: Object | None) -> None:
+            if new is not None:
+                on_change(key[1])
+
+        informer = Informer(self._client, kind, Object, tell, namespace=namespace)
+        following = asyncio.get_running_loop().create_task(informer.run())
+        return lambda: _end(following)
+
     async def _request(self, verb: str, path: str, body: object = None) -> bytes:
         content = MERGE_PATCH if verb == "PATCH" else "application/json"
         try:
@@ -118,6 +134,10 @@ class KubeSpoke:
             # a URL without a handler is answered in plain text
             raise NotFound(verb, path, 404, spokes.NO_ROUTE, reason="NotFound") from exc
         raise exc
+
+
+def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
 
 
 def _path(kind: Kind, namespace: str, name: str = "") -> str:

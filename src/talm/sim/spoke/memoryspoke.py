@@ -8,7 +8,7 @@ no agent or workload here can see (admission of pods, defaults of other kinds) i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from talm.api import kinds
@@ -130,6 +130,19 @@ class MemorySpoke:
             self._spawn(self._end_namespace(marked))
         else:
             self._spawn(self._end_object(kind, marked))
+
+    def follow(
+        self, kind: Kind, namespace: str, on_change: Callable[[str], None]
+    ) -> Callable[[], None]:
+        """See SpokeApi."""
+
+        def tell(changed: Kind, obj: Object) -> None:
+            meta = obj["metadata"]
+            if changed == kind and meta.get("namespace", "") == namespace:
+                on_change(meta["name"])
+
+        self.store.followers.append(tell)
+        return lambda: self.store.followers.remove(tell)
 
     # -- what a test or a fault does ----------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from talm.api.kinds import Kind
@@ -26,6 +26,8 @@ class ObjectStore:
         self._random = random.Random(seed)
         self._version = 0
         self._objects: dict[Kind, dict[Key, Object]] = {}
+        self.followers: list[Callable[[Kind, Object], None]] = []
+        """Called with each new version of an object."""
 
     def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """The object as it is now."""
@@ -53,6 +55,8 @@ class ObjectStore:
         stored = {**obj, "metadata": meta}
         key = (meta.get("namespace", ""), meta["name"])
         self._objects.setdefault(kind, {})[key] = stored
+        for tell in tuple(self.followers):
+            tell(kind, stored)
         return stored
 
     def put_status(self, kind: Kind, obj: Object, status: Mapping[str, Any]) -> Object | None:

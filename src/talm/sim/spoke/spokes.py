@@ -8,7 +8,7 @@ letter, what client-go's error would say: it ends up in conditions on the hub.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from talm.api import kinds
@@ -58,6 +58,15 @@ class SpokeApi(Protocol):
 
     async def delete(self, kind: Kind, namespace: str, name: str, propagation: str) -> None:
         """Ask for deletion; the object may stay for a while."""
+        ...
+
+    def follow(
+        self, kind: Kind, namespace: str, on_change: Callable[[str], None]
+    ) -> Callable[[], None]:
+        """Watch: `on_change(name)` for each object that is there, is new or has changed.
+
+        Returns what ends it.  A deletion is no news here: no agent does anything about one.
+        """
         ...
 
 

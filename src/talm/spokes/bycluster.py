@@ -1,0 +1,75 @@
+"""Which way leads to a cluster, and leftovers of the other way.
+
+Decided here: a cluster stays with the way by which its run was begun; what works have left is gone
+before anything is begun by views and actions (the other direction is workeffects.py's).
+Not here: what the hub knows of a cluster's agents (hub/reach.py).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from collections.abc import Callable
+from typing import Final
+
+from talm.core.model import Effect, Sight
+from talm.spokes.base import Order, Transport
+from talm.spokes.manifestwork import ManifestWorkTransport
+
+_TAKING_AWAY: Final = frozenset(
+    {Effect.CLEAN_UP, Effect.REMOVE_AGAIN, Effect.REMOVE, Effect.WITHDRAW}
+)
+
+
+class Way(enum.StrEnum):
+    """How a cluster is reached, as the setting `transport` names it."""
+
+    VIEW_ACTION = "view-action"
+    MANIFEST_WORK = "manifest-work"
+
+
+class ByCluster:
+    """A `Transport` that is one of two, cluster by cluster; `choose` is asked when a run begins."""
+
+    def __init__(
+        self,
+        views: Transport,
+        works: ManifestWorkTransport,
+        choose: Callable[[str], Way],
+    ) -> None:
+        self._views = views
+        self._works = works
+        self._choose = choose
+        self._ways: dict[str, tuple[str, Way]] = {}  # cluster -> run, way
+
+    def look(self, cluster: str, order: Order, now: dt.datetime) -> Sight:
+        """Tell what the caches know of this cluster; no request is made."""
+        if self.way(cluster, order.run) is Way.MANIFEST_WORK:
+            return self._works.look(cluster, order, now)
+        left = self._works.leftovers(cluster, order, now)
+        return left or self._views.look(cluster, order, now)
+
+    async def carry_out(self, cluster: str, effects: tuple[Effect, ...], order: Order) -> None:
+        """Carry the effects out in order.  Raises `ApiError` at the first request that fails."""
+        if Effect.CLEAN_UP in effects:
+            self._ways.pop(cluster, None)
+        if self.way(cluster, order.run) is Way.MANIFEST_WORK:
+            await self._works.carry_out(cluster, effects, order)
+            return
+        if _TAKING_AWAY.intersection(effects):
+            await self._works.drop(cluster, order)
+        await self._views.carry_out(cluster, effects, order)
+
+    def watch(self, on_change: Callable[[str], None]) -> None:
+        """Call `on_change(cluster)` whenever something of either way has changed."""
+        self._views.watch(on_change)
+        self._works.watch(on_change)
+
+    def way(self, cluster: str, run: str) -> Way:
+        """The way of this run: chosen once, at its clean-up; after a restart its work tells."""
+        known = self._ways.get(cluster)
+        if known is not None and known[0] == run:
+            return known[1]
+        way = Way.MANIFEST_WORK if self._works.has_work(cluster, run) else self._choose(cluster)
+        self._ways[cluster] = (run, way)
+        return way

@@ -1,0 +1,137 @@
+"""Reaching spokes through ManifestWorks: one per cluster and run, on any Open Cluster Management hub.
+
+    cache of works ──► WorkDesk (with our own writes) ──► workfacts.work_fact ──► Sight
+    Effect ──► workeffects.WORK_EFFECTS ──► create, patch or delete of one work
+
+The work's agent makes what the Job needs and the Job, tells the Job's status and the workload's record
+back, and takes all of it away when the work is deleted.  The hub owns the informer and tells this
+transport what it has heard.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import replace
+
+from talm.api.ocm import ManagedCluster, ManifestWork
+from talm.core.model import Effect, Fact, Sight
+from talm.spokes.base import Order, PodTerms
+from talm.spokes.desk import Cache
+from talm.spokes.ledger import Ledger, Present
+from talm.spokes.manifests import check_spoke_namespace
+from talm.spokes.pokes import Pokes
+from talm.spokes.workdesk import SpokeCheck, WorkCache, WorkDesk, WorkHub, WorkOffice
+from talm.spokes.workeffects import WORK_EFFECTS, drop_works
+from talm.spokes.workfacts import has_begun, is_watched, work_fact
+from talm.spokes.workmanifests import work_name
+
+Key = tuple[str, str]  # (namespace = cluster, name)
+
+
+class ManifestWorkTransport:
+    """A `Transport`.  `namespace` is the workload's on every spoke; BadSpec when it may not be used.
+
+    `check` and `checked`: see `WorkOffice`.  `terms` is asked for a cluster's pod each time when a work
+    is made there.
+    """
+
+    def __init__(  # noqa: PLR0913 (what all clusters share)
+        self,
+        client: WorkHub,
+        works: WorkCache,
+        clusters: Cache[ManagedCluster],
+        *,
+        check: SpokeCheck,
+        checked: Callable[[str], bool],
+        namespace: str,
+        now: Callable[[], dt.datetime],
+        terms: Callable[[str], PodTerms] = lambda _: PodTerms(),
+    ) -> None:
+        self._office = WorkOffice(
+            hub=client,
+            works=works,
+            clusters=clusters,
+            check=check,
+            checked=checked,
+            namespace=check_spoke_namespace(namespace),
+            now=now,
+            terms=terms,
+            ledger=Ledger(),
+            pokes=Pokes(),
+            going={},
+            succeeded={},
+        )
+        self._listeners: list[Callable[[str], None]] = []
+
+    def look(self, cluster: str, order: Order, now: dt.datetime) -> Sight:
+        """Tell what the caches know of this cluster; no request is made."""
+        desk = WorkDesk(self._office, cluster, order, now)
+        if desk.has_succeeded():
+            return Sight(Fact.JOB_SUCCEEDED, "the Job had succeeded when the work was deleted")
+        found = desk.work()
+        if found is not None:
+            return self._work_seen(desk, found)
+        left = desk.leftovers()
+        if left is not None:
+            return left
+        if self._office.checked(cluster):
+            return self._office.check.look(cluster, order, now)
+        return Sight(Fact.CLEAN, "no work of pre-caching is there")
+
+    def leftovers(self, cluster: str, order: Order, now: dt.datetime) -> Sight | None:
+        """Works of whichever run that must have gone first; None: there are none."""
+        return WorkDesk(self._office, cluster, order, now).leftovers()
+
+    async def drop(self, cluster: str, order: Order) -> None:
+        """Delete the works of all runs.  Raises `ApiError`."""
+        await drop_works(WorkDesk(self._office, cluster, order, self._office.now()))
+
+    def has_work(self, cluster: str, run: str) -> bool:
+        """Whether the run has a work there."""
+        return self._office.works.get(work_name(run), cluster) is not None
+
+    async def carry_out(self, cluster: str, effects: tuple[Effect, ...], order: Order) -> None:
+        """Carry the effects out in order.  Raises `ApiError` at the first request that fails."""
+        for effect in effects:
+            await WORK_EFFECTS[effect](WorkDesk(self._office, cluster, order, self._office.now()))
+
+    def watch(self, on_change: Callable[[str], None]) -> None:
+        """Call `on_change(cluster)` whenever a work of pre-caching has changed."""
+        self._listeners.append(on_change)
+
+    def work_changed(self, key: Key, old: ManifestWork | None, new: ManifestWork | None) -> None:
+        """Take in what the hub's informer of works has heard; it follows those with a run's label."""
+        cluster, name = key
+        office = self._office
+        old_meta, new_meta = old.metadata if old else None, new.metadata if new else None
+        office.ledger.heard(cluster, name, old=old_meta, new=new_meta, at=office.now())
+        if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
+            office.going.pop(old.metadata.uid, None)
+        if new is None:
+            office.pokes.forget(cluster)
+        else:
+            office.pokes.heard(cluster, new.metadata.uid, begun=has_begun(new), now=office.now())
+        for on_change in self._listeners:
+            on_change(cluster)
+
+    def _work_seen(self, desk: WorkDesk, found: Present[ManifestWork]) -> Sight:
+        work = found.cached
+        if work is None:
+            return Sight(Fact.SETTING_UP, "the work has been made")
+        if desk.is_going(work):
+            return Sight(Fact.LEFTOVERS, "what the work has made is being deleted")
+        sight = work_fact(work, desk.order)
+        pokes = self._office.pokes
+        if sight.fact is Fact.JOB_MISSING:
+            left = pokes.is_applying(desk.cluster, desk.now)
+            if left > dt.timedelta(0):
+                waiting = "waiting for the cluster's work agent to make the Job again"
+                return Sight(Fact.SETTING_UP, waiting, left)
+            return sight
+        wait = pokes.wait(desk.cluster, sight, watched=is_watched(work), now=desk.now)
+        if wait is None:
+            return sight
+        if wait > dt.timedelta(0):
+            return replace(sight, recheck=wait)
+        return replace(sight, fact=Fact.STALE, note=sight.note or "news of the Job is due")

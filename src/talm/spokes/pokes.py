@@ -1,0 +1,131 @@
+"""When a work's agent is asked to look again: an annotation on the work makes it read at once.
+
+An agent that tells by events needs none of it.  One that polls looks every 10 s, on a cluster with one
+control-plane node every 60 to 114 s, so it is poked where news is due: shortly after the setup, since
+Jobs begin at once, and when the record says that the end is near.  Each poke is a write on the hub,
+so there are few of them, and never one for the whole fleet.
+
+Which kind an agent is, is measured: where a poke brings the beginning of a Job to light, the events
+did not.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from talm.api.progress import RECORD_KEY, ProgressRecord
+from talm.core.model import Fact, Sight
+
+# After the setup: 5, 10 and 20 s after the last news; whoever has not begun by then is slow itself.
+FIRST_WAIT: Final = dt.timedelta(seconds=5)
+START_POKES: Final = 3
+# Near the end: as the record foretells, 30 s apart at least, ten times at most.  A foretold end that
+# is over an hour away will be foretold better by then, and the agent's own polls tell it.
+LEAST_WAIT: Final = dt.timedelta(seconds=30)
+END_POKES: Final = 10
+_LONGEST_ETA_S: Final = 3600
+_MARGIN: Final = dt.timedelta(seconds=5)
+# An answer to a poke comes within a round trip.
+ANSWER: Final = dt.timedelta(seconds=10)
+# An agent that lives applies a work at once; one that is away does so when it returns.
+APPLIES_WITHIN: Final = dt.timedelta(seconds=30)
+
+
+@dataclass(slots=True)
+class Agent:
+    """What is known of one cluster's agent since this work came into being.
+
+    `heard`: the last news of the work; `poked`: the last poke; `told_to_apply`: when it was last told to
+    make what is missing; `begun`: the Job is active or has ended.
+    """
+
+    uid: str
+    heard: dt.datetime
+    poked: dt.datetime | None = None
+    told_to_apply: dt.datetime | None = None
+    start_pokes: int = 0
+    end_pokes: int = 0
+    begun: bool = False
+
+    @property
+    def quiet_since(self) -> dt.datetime:
+        """The last news or poke."""
+        return max(self.heard, self.poked) if self.poked else self.heard
+
+
+@dataclass(slots=True)
+class Pokes:
+    """All clusters' agents.  Memory only: after a restart an agent that polls is found out anew."""
+
+    _agents: dict[str, Agent] = field(default_factory=dict)
+    _polling: set[str] = field(default_factory=set)
+
+    def heard(self, cluster: str, uid: str, *, begun: bool, now: dt.datetime) -> None:
+        """Take note of news of the work; `begun`: its Job is active or has ended."""
+        agent = self._agents.get(cluster)
+        if agent is None or agent.uid != uid:
+            self._agents[cluster] = Agent(uid, now, begun=begun)
+            return
+        if begun and not agent.begun and agent.poked and now - agent.poked <= ANSWER:
+            self._polling.add(cluster)
+        agent.heard, agent.begun = now, agent.begun or begun
+
+    def forget(self, cluster: str) -> None:
+        """The work is gone."""
+        self._agents.pop(cluster, None)
+
+    def poked(self, cluster: str, now: dt.datetime) -> None:
+        """Take note of a poke."""
+        agent = self._agents.get(cluster)
+        if agent is None:
+            return
+        agent.poked = now
+        if agent.begun:
+            agent.end_pokes += 1
+        else:
+            agent.start_pokes += 1
+
+    def told_to_apply(self, cluster: str, now: dt.datetime) -> None:
+        """Take note that the agent was told to make what is missing."""
+        if cluster in self._agents:
+            self._agents[cluster].told_to_apply = now
+
+    def is_applying(self, cluster: str, now: dt.datetime) -> dt.timedelta:
+        """How long the agent is still given to make what is missing; zero: it is told again."""
+        agent = self._agents.get(cluster)
+        if agent is None or agent.told_to_apply is None:
+            return dt.timedelta(0)
+        return max(dt.timedelta(0), agent.told_to_apply + APPLIES_WITHIN - now)
+
+    def wait(
+        self, cluster: str, sight: Sight, *, watched: bool, now: dt.datetime
+    ) -> dt.timedelta | None:
+        """How long until the agent is to be poked (zero: now); None: it is not."""
+        agent = self._agents.get(cluster)
+        if agent is None:
+            return None
+        pause = None
+        if sight.fact is Fact.JOB_PENDING and agent.start_pokes < START_POKES:
+            pause = FIRST_WAIT * (1 << agent.start_pokes)
+        polls = not watched or cluster in self._polling
+        if sight.fact is Fact.JOB_ACTIVE and polls and agent.end_pokes < END_POKES:
+            pause = _until_end(sight.progress)
+        if pause is None:
+            return None
+        return max(dt.timedelta(0), agent.quiet_since + pause - now)
+
+
+def _until_end(progress: Mapping[str, str]) -> dt.timedelta | None:
+    """How long the record says that it takes; None when it does not, or longer than is worth a poke."""
+    try:
+        record = msgspec.json.decode(progress.get(RECORD_KEY, ""), type=ProgressRecord)
+    except ValueError:
+        return None
+    if record.eta_s is None or record.eta_s > _LONGEST_ETA_S:
+        return None
+    return max(LEAST_WAIT, dt.timedelta(seconds=record.eta_s) + _MARGIN)

@@ -7,186 +7,24 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from talm.agent import leftovers
 from talm.agent.main import plan_only, run_agent
+from talm.agent.nodes.coordinating import run_nodes
 from talm.agent.pins.releasing import release
 from talm.agent.plan import Plan
 from talm.agent.priority import lower_priority
-from talm.agent.settings import Settings, default_termination_log
-from talm.agent.stores.opening import STORES
+from talm.agent.settings import Settings
 from talm.agent.transfer.spool import Spool
-from talm.api.pod import HOST_ENV, JOB_DEADLINE_ENV, LAST_OF_ENV, PINNED_FOR_ENV
+from talm.api.pod import LAST_OF_ENV, NODES_AT_ONCE, NODES_AT_ONCE_ENV
 from talm.api.progress import EXIT_CODES, FailureClass
+from talm.cli.agentoptions import HOW, PINNED_FOR, TELLING, WHAT, WHERE, with_options
 from talm.errors import AgentError, TalmError
 
 _LAST_S: Final = 4.9  # a run that can ends before: 1.5 s to flush, 3 s for the last record
-
-_Decorator = Callable[[Callable[..., None]], Callable[..., None]]
-
-_WHAT: Final[tuple[_Decorator, ...]] = (
-    click.option(
-        "--config",
-        type=click.Path(path_type=Path),
-        envvar="TALM_CONFIG",
-        metavar="DIR",
-        help="Mounted ConfigMap: platform.image, operators.indexes, … as files.",
-    ),
-    click.option(
-        "--platform-image",
-        default="",
-        envvar="TALM_PLATFORM_IMAGE",
-        metavar="IMAGE",
-        help="Release image; replaces the ConfigMap's.",
-    ),
-    click.option(
-        "--additional-image",
-        "additional_images",
-        multiple=True,
-        envvar="TALM_ADDITIONAL_IMAGES",
-        metavar="IMAGE",
-        help="One more image (may be repeated; in the environment split by blanks).",
-    ),
-    click.option(
-        "--operator-index",
-        "operator_indexes",
-        multiple=True,
-        envvar="TALM_OPERATOR_INDEXES",
-        metavar="IMAGE",
-        help="A catalog of operators (may be repeated).",
-    ),
-    click.option(
-        "--package",
-        "packages",
-        multiple=True,
-        envvar="TALM_PACKAGES",
-        metavar="NAME:CHANNEL",
-        help="Cache the head of this channel (may be repeated).",
-    ),
-    click.option(
-        "--from",
-        "starts",
-        multiple=True,
-        envvar="TALM_FROM",
-        metavar="NAME:CHANNEL:BUNDLE",
-        help="Cache all bundles from this one to the head (may be repeated).",
-    ),
-    click.option(
-        "--exclude",
-        "excludes",
-        multiple=True,
-        envvar="TALM_EXCLUDES",
-        metavar="PATTERN",
-        help="Leave out images of the release: POSIX basic expression (may be repeated).",
-    ),
-    click.option(
-        "--space-required",
-        default="",
-        envvar="TALM_SPACE_REQUIRED",
-        metavar="GIB",
-        help="Free space to insist on; replaces the ConfigMap's.",
-    ),
-)
-_WHERE: Final[tuple[_Decorator, ...]] = (
-    click.option(
-        "--store",
-        default="oci-layout:/var/lib/talm/images",
-        show_default=True,
-        envvar="TALM_STORE",
-        metavar="KIND[:PLACE]",
-        help=f"Where the images go: {STORES}.",
-    ),
-    click.option(
-        "--spool",
-        type=click.Path(path_type=Path),
-        envvar="TALM_SPOOL",
-        metavar="DIR",
-        help="Where partial downloads wait; /var/lib/talm/spool, or .spool in an oci-layout elsewhere.",
-    ),
-)
-_PINNED_FOR: Final[_Decorator] = click.option(
-    "--pinned-for",
-    default="",
-    envvar=PINNED_FOR_ENV,
-    metavar="RUN",
-    help="Whose pins they are, so that a later run's stay when they are taken back.",
-)
-_HOW: Final[tuple[_Decorator, ...]] = (
-    click.option(
-        "--streams",
-        type=click.IntRange(1, 64),
-        default=4,
-        show_default=True,
-        envvar="TALM_STREAMS",
-        help="Blobs in flight at once.",
-    ),
-    click.option(
-        "--bandwidth",
-        "bandwidth_mbit_s",
-        type=click.FloatRange(0, min_open=True),
-        envvar="TALM_BANDWIDTH",
-        metavar="MBIT/S",
-        help="Cap on all streams together, in Mbit/s; none unless given.",
-    ),
-    click.option(
-        "--auth-file",
-        type=click.Path(path_type=Path),
-        envvar=["TALM_AUTH_FILE", "REGISTRY_AUTH_FILE"],
-        metavar="FILE",
-        help="auth.json with the registries' credentials.",
-    ),
-    click.option(
-        "--host-root",
-        type=click.Path(path_type=Path),
-        default="/",
-        envvar=HOST_ENV,
-        metavar="DIR",
-        help="Where the node's root is mounted; the kubelet's limits are looked for there.",
-    ),
-    click.option(
-        "--kubelet-config",
-        type=click.Path(path_type=Path),
-        envvar="TALM_KUBELET_CONFIG",
-        metavar="FILE",
-        help="The kubelet's configuration, if not in a usual place below --host-root.",
-    ),
-    click.option(
-        "--retry-for",
-        "retry_for_s",
-        type=click.FloatRange(0),
-        default=600.0,
-        show_default=True,
-        envvar="TALM_RETRY_FOR",
-        metavar="SECONDS",
-        help="A request is given up when it has brought no byte for so long.",
-    ),
-    click.option(
-        "--stall",
-        "stall_s",
-        type=click.FloatRange(0.1),
-        default=30.0,
-        show_default=True,
-        envvar="TALM_STALL",
-        metavar="SECONDS",
-        help="A transfer without a byte for so long is cut and resumed.",
-    ),
-)
-
-
-def _with(options: tuple[_Decorator, ...]) -> _Decorator:
-    """Give a command options that others have too."""
-
-    def add(command: Callable[..., None]) -> Callable[..., None]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
 
 
 class _PullByDefault(click.Group):
@@ -204,40 +42,11 @@ def agent() -> None:
 
 
 @agent.command()
-@_with(_WHAT)
-@_with(_WHERE)
-@_with(_HOW)
-@click.option(
-    "--progress-configmap",
-    "progress_config_map",
-    default="",
-    envvar="TALM_PROGRESS_CONFIGMAP",
-    metavar="NAMESPACE/NAME",
-    help="Existing ConfigMap that gets the record, with this pod's account.",
-)
-@click.option(
-    "--run",
-    default="",
-    envvar="TALM_RUN",
-    help="Name of this run in the record; a random one unless given.",
-)
-@_PINNED_FOR
-@click.option(
-    "--job-deadline",
-    "job_deadline_s",
-    type=click.FloatRange(0, min_open=True),
-    envvar=JOB_DEADLINE_ENV,
-    metavar="SECONDS",
-    help="The Job's activeDeadlineSeconds; 60 s before, pulling stops and the result is told.",
-)
-@click.option(
-    "--termination-log",
-    type=click.Path(path_type=Path),
-    default=default_termination_log,
-    envvar="TALM_TERMINATION_LOG",
-    metavar="FILE",
-    help="Gets class and text of a failure; /dev/termination-log in a container.",
-)
+@with_options(WHAT)
+@with_options(WHERE)
+@with_options(HOW)
+@PINNED_FOR
+@with_options(TELLING)
 @click.option(
     "--background/--foreground",
     envvar="TALM_BACKGROUND",
@@ -250,6 +59,26 @@ def pull(*, background: bool, **flags: Any) -> None:
     sys.exit(asyncio.run(run_agent(Settings(**flags), on_signal=_end_anyway)))
 
 
+@agent.command()
+@with_options(TELLING)
+@click.option(
+    "--at-once",
+    type=click.IntRange(1),
+    default=NODES_AT_ONCE,
+    show_default=True,
+    envvar=NODES_AT_ONCE_ENV,
+    metavar="N",
+    help="Nodes that pull at the same time: they share a link.",
+)
+def nodes(at_once: int, **flags: Any) -> None:
+    """Have every node of the cluster pull; exit 0 only when each has everything.
+
+    Works in a pod of the operator's Job, which carries in an annotation the Job of one node.  Each
+    node's record gets a ConfigMap of its own, their sum goes to --progress-configmap.
+    """
+    sys.exit(asyncio.run(run_nodes(Settings(**flags), at_once, on_signal=_end_anyway)))
+
+
 def _end_anyway() -> None:
     """End the process 5 s after a signal, even where something will not let go (a dying disk)."""
     timer = threading.Timer(_LAST_S, os._exit, [EXIT_CODES[FailureClass.INTERRUPTED]])
@@ -258,9 +87,9 @@ def _end_anyway() -> None:
 
 
 @agent.command()
-@_with(_WHAT)
-@_with(_WHERE)
-@_with(_HOW)
+@with_options(WHAT)
+@with_options(WHERE)
+@with_options(HOW)
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
 def plan(output: str, **flags: Any) -> None:
     """Print what a pull would bring and what the store already has; nothing is moved."""
@@ -276,7 +105,7 @@ def plan(output: str, **flags: Any) -> None:
 
 
 @agent.command()
-@_with(_WHERE)
+@with_options(WHERE)
 def clean(**flags: Any) -> None:
     """Drop what failed runs have left in the spool; images in the store stay."""
     spool = Spool(Settings(**flags).spool_directory())
@@ -289,8 +118,8 @@ def clean(**flags: Any) -> None:
 
 
 @agent.command()
-@_with(_WHERE)
-@_PINNED_FOR
+@with_options(WHERE)
+@PINNED_FOR
 @click.option(
     "--last-of",
     default="",

@@ -1,0 +1,161 @@
+"""`talm explain`: what a CGU or one of its clusters waits for, since and until when, and what to do."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+import click
+
+from talm.api.cgu import ClusterGroupUpgrade
+from talm.api.words import FINAL_PHASES, Phase
+from talm.cli import shell
+from talm.cli.documents import as_text, explanation_document
+from talm.cli.layout import Paint, cut
+from talm.cli.looking import Look, look
+from talm.cli.words import moment, span
+from talm.core.explain import Explanation, Situation, explain_cgu
+from talm.core.explain_cluster import explain_cluster, failure_of
+from talm.core.fleet import stored_phases
+from talm.errors import NoSuchObject
+
+_NAMED: Final = 5
+_DEFAULTS: Final = "deadlines are those of the operator's default settings"
+
+
+@click.command("explain")
+@shell.name_argument(required=True)
+@shell.hub_options
+@shell.cluster_option(required=False)
+@click.option("-o", "--output", type=click.Choice(["json", "yaml"]))
+def explain(*, where: shell.Where, name: str, cluster: str, output: str | None) -> None:
+    """Say which gate or party a CGU waits for, since when, until when, and what to do about it.
+
+    With --cluster the same for one of its clusters. What could not be read is said, with the reason.
+    """
+    shell.run(_explain(where, name, cluster, output))
+
+
+async def _explain(where: shell.Where, name: str, cluster: str, output: str | None) -> None:
+    async with where.reader() as reader:
+        cgu = await reader.cgu(name, where.namespace)
+        if cluster:
+            check_member(cgu, cluster)
+        looked = await look(reader, cgu, [cluster] if cluster else stored_phases(cgu.status))
+    pages = [one_cluster(looked, cluster)] if cluster else whole(looked)
+    if output:
+        found = [page.document() for page in pages]
+        click.echo(as_text(found[0] if cluster else found, output), nl=False)
+        return
+    now = looked.seen.now
+    for number, page in enumerate(pages):
+        click.echo("\n" * bool(number) + "\n".join(page.lines(now, shell.paint())))
+
+
+def check_member(cgu: ClusterGroupUpgrade, cluster: str) -> None:
+    """Raise NoSuchObject for a cluster that the CGU does not have."""
+    known = {c for batch in cgu.status.remediation_plan or () for c in batch}
+    known |= {*stored_phases(cgu.status), *(state.name for state in cgu.status.clusters or ())}
+    if cluster in known:
+        return
+    name = "/".join(cgu.metadata.key)
+    some = sorted(known)[:_NAMED]
+    has = (
+        f"it has {', '.join(some)}{' …' if len(known) > len(some) else ''}"
+        if some
+        else "it has none"
+    )
+    raise NoSuchObject(f"{name} has no cluster {cluster} in its plan; {has}")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An explanation with its subject; `clusters` are those that it is about."""
+
+    subject: str
+    state: str
+    why: Explanation
+    unknown: str = ""
+    clusters: tuple[str, ...] = field(default=())
+
+    def document(self) -> dict[str, object]:
+        """For programs."""
+        found = {
+            "subject": self.subject,
+            "state": self.state,
+            **explanation_document(self.why),
+            "do": self.why.do,
+            "clusters": list(self.clusters),
+            "unknown": self.unknown,
+        }
+        return {key: value for key, value in found.items() if value}
+
+    def lines(self, now: dt.datetime, paint: Paint) -> Iterable[str]:
+        """For people."""
+        yield f"{paint(self.subject, 'bold')}  {self.state}"
+        why = self.why
+        yield f"  waits for  {why.waits_for}"
+        if why.seen:
+            yield f"  seen       {cut(why.seen, None)}"
+        if why.since is not None:
+            yield f"  since      {moment(why.since)}, {span(now - why.since)} ago"
+        if why.until is not None:
+            yield f"  until      {moment(why.until)}, {_ahead(why.until - now)}: then {why.then}"
+        if self.unknown:
+            yield f"  unknown    {self.unknown}"
+        yield f"  do         {paint(why.do, 'yellow')}"
+
+
+def _ahead(left: dt.timedelta) -> str:
+    return f"in {span(left)}" if left > dt.timedelta() else f"{span(-left)} ago"
+
+
+def one_cluster(looked: Look, cluster: str) -> Page:
+    """The page of one cluster."""
+    seen = looked.seen
+    phase = stored_phases(seen.cgu.status).get(cluster)
+    return Page(
+        f"{'/'.join(seen.cgu.metadata.key)} on {cluster}",
+        phase.value if phase is not None else "",
+        explain_cluster(seen, cluster),
+        looked.unknown.get(cluster, ""),
+    )
+
+
+def whole(looked: Look) -> list[Page]:
+    """The CGU's page, and while it pre-caches one for each thing that clusters wait for."""
+    seen = looked.seen
+    told = explain_cgu(seen)
+    pages = [Page("/".join(seen.cgu.metadata.key), told.situation.value, told.why)]
+    phases = stored_phases(seen.cgu.status)
+    bad = told.situation in {Situation.FAILED, Situation.WAITING}
+    if told.situation is Situation.PRECACHING or bad:
+        pages += _groups(looked, phases)
+    return pages
+
+
+def _groups(looked: Look, phases: dict[str, Phase]) -> Iterable[Page]:
+    """Clusters that wait for the same in the same state, the failed ones first; the done are left out."""
+    together: dict[tuple[bool, str, str, str], list[str]] = defaultdict(list)
+    explained: dict[str, Explanation] = {}
+    for cluster, phase in phases.items():
+        if phase is Phase.SUCCEEDED:
+            continue
+        why = explained[cluster] = explain_cluster(looked.seen, cluster)
+        entry = failure_of(looked.seen.cgu.status, cluster)
+        kind = why.seen.partition(":")[0] if entry is not None else ""
+        together[phase not in FINAL_PHASES, phase.value, why.waits_for, kind].append(cluster)
+    for (_, state, _, _), members in sorted(together.items(), key=lambda item: item[0][:2]):
+        first = min(members, key=lambda c: explained[c].since or looked.seen.now)
+        unknown = next((looked.unknown[c] for c in members if c in looked.unknown), "")
+        yield Page(_names(members), state, explained[first], unknown, tuple(sorted(members)))
+
+
+def _names(members: list[str]) -> str:
+    some = ", ".join(sorted(members)[:_NAMED])
+    count = len(members)
+    more = f" and {count - _NAMED} more" if count > _NAMED else ""
+    return f"{count} cluster{'' if count == 1 else 's'}: {some}{more}"

@@ -1,0 +1,123 @@
+"""`talm logs`: what a cluster's workload told last, or where else to look."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from typing import Final
+
+import click
+
+from talm.api import kinds
+from talm.api.cgu import ClusterGroupUpgrade
+from talm.api.ocm import ManagedClusterView
+from talm.api.progress import ProgressRecord
+from talm.api.words import BAD_PHASES, MANUAL_NAMESPACE, Phase, View
+from talm.cli import shell
+from talm.cli.documents import as_text, record_document
+from talm.cli.explain import check_member
+from talm.cli.reading import Found
+from talm.cli.told import Told, told_by
+from talm.cli.words import moment, part, percent, size, span
+from talm.core.explain_cluster import failure_of
+from talm.core.fleet import stored_phases
+from talm.core.placements import run_id
+
+_ON_SPOKE: Final = (
+    f"kubectl logs -n {MANUAL_NAMESPACE} job/pre-cache, on the spoke, while its pod is there"
+)
+_WHY_NOT: Final = {
+    Phase.NOT_STARTED: "nothing runs there yet",
+    Phase.PREPARING: "nothing runs there yet",
+    Phase.STARTING: "nothing has been told yet: the Job is being set up",
+    Phase.ACTIVE: f"nothing has been told yet; {_ON_SPOKE}",
+    Phase.SUCCEEDED: (
+        "it has succeeded: its namespace is deleted on the spoke at once, and the log with it; a log"
+        " collector of the spoke is where it would be kept"
+    ),
+}
+_FAILED: Final = f"it has failed; until the CGU ends there is {_ON_SPOKE}"
+
+
+@click.command("logs")
+@shell.name_argument(required=True)
+@shell.hub_options
+@shell.cluster_option(required=True)
+@click.option("-o", "--output", type=click.Choice(["json", "yaml"]))
+def logs(*, where: shell.Where, name: str, cluster: str, output: str | None) -> None:
+    """Show what the workload of one cluster told last: attempts, counts, errors, its last lines.
+
+    It is read on the hub while the workload runs, from the view that the operator keeps; the cluster itself
+    is not asked. Where nothing is kept, the command says why, and where to look.
+    """
+    shell.run(_logs(where, name, cluster, output))
+
+
+async def _logs(where: shell.Where, name: str, cluster: str, output: str | None) -> None:
+    async with where.reader() as reader:
+        cgu = await reader.cgu(name, where.namespace)
+        check_member(cgu, cluster)
+        names = [View.PROGRESS.value]
+        found = await reader.of_clusters(kinds.VIEW, ManagedClusterView, names, [cluster])
+    view = found.objects.get((cluster, View.PROGRESS))
+    told = told_by(view, run_id(cgu.metadata)) if view is not None else None
+    if output:
+        document = (
+            record_document(told.record) if told else {"unknown": why_not(cgu, cluster, found)}
+        )
+        click.echo(as_text(document, output), nl=False)
+        return
+    if told is None:
+        click.echo(f"{cluster}: {why_not(cgu, cluster, found)}")
+        return
+    click.echo("\n".join(record_lines(cluster, told, dt.datetime.now(dt.UTC))))
+
+
+def why_not(cgu: ClusterGroupUpgrade, cluster: str, found: Found[ManagedClusterView]) -> str:
+    """Why there is no record, and where to look instead."""
+    phase = stored_phases(cgu.status).get(cluster, Phase.NOT_STARTED)
+    if phase in BAD_PHASES:
+        entry = failure_of(cgu.status, cluster)
+        said = f" ({entry.message})" if entry is not None and entry.message else ""
+        return f"{phase}{said}: {_FAILED}"
+    refused = found.why(cluster)
+    if refused and phase is Phase.ACTIVE:
+        return f"{phase}: {refused}; {_ON_SPOKE}"
+    return f"{phase}: {_WHY_NOT[phase]}"
+
+
+def record_lines(cluster: str, told: Told, now: dt.datetime) -> Iterable[str]:
+    """A record as lines."""
+    record = told.record
+    yield f"{cluster}  {record.phase}, attempt {record.attempt}"
+    if record.heartbeat is not None:
+        silent = " (silent: it should tell every 30 s)" if told.silent_for(now) else ""
+        yield f"  told       {moment(record.heartbeat)}, {span(now - record.heartbeat)} ago{silent}"
+    yield f"  images     {record.images_done} of {record.images_total or '?'}{_failed(record)}"
+    if record.bytes_total:
+        share = percent(record.bytes_done, record.bytes_total)
+        yield f"  bytes      {part(record.bytes_done, record.bytes_total)} ({share}){_speed(record)}"
+    if record.current_image:
+        yield f"  current    {record.current_image}"
+    for text in record.earlier:
+        yield f"  earlier    {text}"
+    for text in record.warnings:
+        yield f"  warning    {text}"
+    if record.error_class:
+        yield f"  last error {record.error_class}: {record.error_text}"
+    for image in record.failed:
+        yield f"  failed     {image.image} {image.error_class}: {image.error_text}".rstrip()
+    for name in record.missing:
+        yield f"  missing    {name}"
+    if record.lines:
+        yield "  last lines"
+        yield from (f"    {line}" for line in record.lines)
+
+
+def _failed(record: ProgressRecord) -> str:
+    return f", {record.images_failed} failed" if record.images_failed else ""
+
+
+def _speed(record: ProgressRecord) -> str:
+    rate = f", {size(record.bytes_per_s)}/s" if record.bytes_per_s else ""
+    return rate + (f", {span(record.eta_s)} left" if record.eta_s is not None else "")

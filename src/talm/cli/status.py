@@ -1,0 +1,101 @@
+"""`talm status`: how far CGUs are, and the clusters of one; once or live."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import click
+
+from talm.api import kinds
+from talm.api.cgu import ClusterGroupUpgrade
+from talm.api.ocm import ManagedClusterView
+from talm.api.words import View
+from talm.cli import shell
+from talm.cli.documents import as_text, cgu_document
+from talm.cli.reading import Reader
+from talm.cli.rows import CguRow, cgu_row, telling_clusters
+from talm.cli.tables import MOST_ROWS, cgu_lines, cluster_lines
+from talm.cli.told import Told, told_by
+from talm.core.placements import run_id
+
+_DOCUMENTS: Final = ("json", "yaml")
+
+ViewOf = Callable[[tuple[str, str]], ManagedClusterView | None]
+
+
+@click.command("status")
+@shell.name_argument(required=False)
+@shell.hub_options
+@click.option("-w", "--watch", is_flag=True, help="Follow it live; ends with the CGU, or Ctrl-C.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["wide", *_DOCUMENTS]),
+    help="wide: cut nothing, and show the current image.",
+)
+@click.option(
+    "--all", "everything", is_flag=True, help=f"Show all clusters, not {MOST_ROWS} at most."
+)
+def status(
+    *, where: shell.Where, name: str | None, watch: bool, output: str | None, everything: bool
+) -> None:
+    """Show how far CGUs are; with the name of a CGU, how far its clusters are.
+
+    Failed clusters come first, then those that do not get on. Figures of a cluster that is at work are
+    those that its workload told last; what you may not read is shown as ? with the reason.
+
+    With --watch, in a pipe, each change is a line; the command ends when the CGU does, with 1 if badly.
+    """
+    if watch and output in _DOCUMENTS:
+        raise click.UsageError(f"--watch shows a table or lines, not {output}")
+    if watch:
+        from talm.cli.watch import follow
+
+        shell.run(follow(where, name, everything=everything, wide=output == "wide"))
+    else:
+        shell.run(_once(where, name, everything=everything, output=output))
+
+
+async def _once(
+    where: shell.Where, name: str | None, *, everything: bool, output: str | None
+) -> None:
+    note = ""
+    async with where.reader() as reader:
+        if name:
+            cgus = [await reader.cgu(name, where.namespace)]
+        else:
+            cgus, note = await reader.fleet(where.namespace)
+        rows = await rows_of(reader, cgus)
+    if output in _DOCUMENTS:
+        found = [cgu_document(row, clusters=bool(name)) for row in rows]
+        click.echo(as_text(found[0] if name else found, output or ""), nl=False)
+        return
+    most = None if everything else MOST_ROWS
+    width, paint, wide = shell.width(), shell.paint(), output == "wide"
+    if name:
+        lines = cluster_lines(rows[0], width=width, paint=paint, most=most, wide=wide)
+    else:
+        lines = cgu_lines(rows, width=None if wide else width, paint=paint)
+    click.echo("\n".join([*lines, *([note] if note else [])]))
+
+
+async def rows_of(reader: Reader, cgus: Sequence[ClusterGroupUpgrade]) -> list[CguRow]:
+    """Read what the clusters at work have told, and put it beside what the CGUs say."""
+    telling = {cluster for cgu in cgus for cluster in telling_clusters(cgu)}
+    found = await reader.of_clusters(kinds.VIEW, ManagedClusterView, [View.PROGRESS], telling)
+    now = dt.datetime.now(dt.UTC)
+    return [cgu_row(cgu, told_of(cgu, found.objects.get), found.unknown, now) for cgu in cgus]
+
+
+def told_of(cgu: ClusterGroupUpgrade, view: ViewOf) -> dict[str, Told]:
+    """What the clusters have told in this CGU's run; `view` finds a view by (cluster, name)."""
+    run = run_id(cgu.metadata)
+    told = {}
+    for cluster in telling_clusters(cgu):
+        found = view((cluster, View.PROGRESS.value))
+        record = told_by(found, run) if found is not None else None
+        if record is not None:
+            told[cluster] = record
+    return told

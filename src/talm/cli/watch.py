@@ -1,0 +1,200 @@
+"""`talm status --watch`: live by watches, redrawn on a terminal, in a pipe a line for each change.
+
+    informer of CGUs ──┐
+                       ├──► changed ──► rows ──► the screen, or the lines by which they differ
+    informer of views ─┘
+
+Decided here: what is watched, and when the watch ends (with the CGU that was named).  A terminal is also
+redrawn each second, since ages grow; nothing is asked of the API server for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import time
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import click
+
+from talm.api import kinds
+from talm.api.cgu import ClusterGroupUpgrade
+from talm.api.ocm import ManagedClusterView
+from talm.api.words import View
+from talm.cli import shell
+from talm.cli.changes import Changes
+from talm.cli.reading import MOST_SINGLE_READS, Reader
+from talm.cli.rows import CguRow, cgu_row, telling_clusters
+from talm.cli.status import told_of
+from talm.cli.tables import OVER, cgu_lines, cluster_lines
+from talm.cli.words import span
+from talm.core.explain import Situation
+from talm.errors import NoSuchObject
+from talm.kube.client import IDLE_S
+from talm.kube.watch import Informer
+
+_AGES_S: Final = 1.0
+_PASSING_S: Final = 30.0  # without any event, time alone may make a cluster silent
+_GATHER_S: Final = 0.1  # events come in bursts
+_HEAD_LINES: Final = 10  # of a page, beside the clusters
+
+
+async def follow(where: shell.Where, name: str | None, *, everything: bool, wide: bool) -> int:
+    """Show changes until the CGU ends (0 well, 1 badly); without a name for ever.
+
+    Raises NoSuchObject when the CGU is not there or is deleted meanwhile.
+    """
+    async with where.reader() as reader:
+        watched = await Watched.begin(reader, name, where.namespace)
+        async with watched:
+            show = _draw if shell.is_terminal() else _tell
+            return await show(watched, everything=everything, wide=wide)
+
+
+class Watched:
+    """CGUs and the records of their clusters, as of now; `changed` is set whenever they change."""
+
+    def __init__(self, reader: Reader, name: str, namespace: str, unknown: dict[str, str]) -> None:
+        self.name = name
+        self.changed = asyncio.Event()
+        self.unknown = unknown
+        self._client = reader.client
+        self._tasks: dict[str, asyncio.Task[Any]] = {}
+        self._views: dict[str, Informer[ManagedClusterView]] = {}
+        self._cgus = Informer(
+            reader.client,
+            kinds.CGU,
+            ClusterGroupUpgrade,
+            lambda *_: self.changed.set(),
+            namespace=namespace,
+            field_selector=f"metadata.name={name}" if name else "",
+        )
+
+    @classmethod
+    async def begin(cls, reader: Reader, name: str | None, namespace: str) -> Watched:
+        """Look once, so that what is missing or forbidden is said at once, as without --watch."""
+        if name:
+            found = await reader.cgu(name, namespace)
+            namespace = found.metadata.namespace
+        else:
+            _, note = await reader.fleet(namespace)
+            namespace = namespace or (reader.namespace if note else "")
+            if note:
+                click.echo(note, err=True)
+        everywhere = await reader.may_list(kinds.VIEW, View.PROGRESS)
+        watched = cls(reader, name or "", namespace, {"": everywhere} if everywhere else {})
+        if not everywhere:
+            watched._watch_views("")
+        return watched
+
+    async def __aenter__(self) -> Watched:
+        self._tasks["cgus"] = asyncio.ensure_future(self._cgus.run())
+        await self._cgus.synced.wait()
+        if "" in self._views:
+            await self._views[""].synced.wait()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _watch_views(self, cluster: str) -> None:
+        """Watch the records of one cluster, or of all ("")."""
+        informer = Informer(
+            self._client,
+            kinds.VIEW,
+            ManagedClusterView,
+            lambda *_: self.changed.set(),
+            namespace=cluster,
+            field_selector=f"metadata.name={View.PROGRESS}",
+            optional=True,
+        )
+        self._views[cluster] = informer
+        self._tasks[f"views {cluster}"] = asyncio.ensure_future(informer.run())
+
+    def rows(self) -> list[CguRow]:
+        """Everything as of now."""
+        now = dt.datetime.now(dt.UTC)
+        cgus = [self._cgus.cache[key] for key in sorted(self._cgus.cache)]
+        if "" not in self._views:
+            self._watch_where_allowed(cgus)
+        return [cgu_row(cgu, told_of(cgu, self._view), self.unknown, now) for cgu in cgus]
+
+    def _watch_where_allowed(self, cgus: list[ClusterGroupUpgrade]) -> None:
+        """Where not all may be listed: those of each cluster at work, as long as they are few."""
+        for cluster in {c for cgu in cgus for c in telling_clusters(cgu)} - self._views.keys():
+            if len(self._views) < MOST_SINGLE_READS:
+                self._watch_views(cluster)
+
+    def _view(self, key: tuple[str, str]) -> ManagedClusterView | None:
+        informer = self._views.get("") or self._views.get(key[0])
+        return informer.get(key[1], key[0]) if informer is not None else None
+
+    @property
+    def silence_s(self) -> float:
+        """Since when nothing was heard of the API server, which at the least sends a bookmark a minute."""
+        return time.monotonic() - self._cgus.last_heard
+
+    async def looks(self, *, every_s: float) -> AsyncIterator[list[CguRow]]:
+        """Rows after each change, and `every_s` seconds; ends with the CGU that was named."""
+        while True:
+            self.changed.clear()
+            rows = self.rows()
+            yield rows
+            if self.name and (not rows or rows[0].told.situation in OVER):
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(every_s):
+                    await self.changed.wait()
+            await asyncio.sleep(_GATHER_S)
+
+
+def _verdict(rows: list[CguRow]) -> int:
+    bad = {Situation.FAILED, Situation.TIMED_OUT}
+    return int(any(row.told.situation in bad for row in rows))
+
+
+async def _tell(watched: Watched, *, everything: bool, wide: bool) -> int:
+    """A line for each change."""
+    del everything, wide  # every change is told, whole
+    changes = Changes()
+    rows: list[CguRow] = []
+    async for rows in watched.looks(every_s=_PASSING_S):
+        for line in changes.since(rows, dt.datetime.now(dt.UTC)):
+            click.echo(line)
+    return _end(watched, rows)
+
+
+async def _draw(watched: Watched, *, everything: bool, wide: bool) -> int:
+    """A screen that is drawn again; it shows as many clusters as it has lines for."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    rows: list[CguRow] = []
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+        async for rows in watched.looks(every_s=_AGES_S):
+            most = None if everything else max(console.height - _HEAD_LINES, 1)
+            lines = _page(rows, watched.name, most=most, wide=wide, width=console.width)
+            if watched.silence_s > IDLE_S:
+                old = f"nothing heard from the hub for {span(watched.silence_s)}: this may be old"
+                lines.insert(0, shell.paint()(old, "red"))
+            live.update(Text.from_ansi("\n".join(lines)), refresh=True)
+    return _end(watched, rows)
+
+
+def _page(rows: list[CguRow], name: str, *, most: int | None, wide: bool, width: int) -> list[str]:
+    paint = shell.paint()
+    if not name:
+        return cgu_lines(rows, width=width, paint=paint)
+    return cluster_lines(rows[0], width=width, paint=paint, most=most, wide=wide) if rows else []
+
+
+def _end(watched: Watched, rows: list[CguRow]) -> int:
+    if not rows:
+        raise NoSuchObject(f"ClusterGroupUpgrade {watched.name} was deleted")
+    return _verdict(rows)

@@ -1,0 +1,92 @@
+"""What a cluster's state, cause and rank are."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import msgspec
+
+from talm.api.ocm import ManagedClusterView
+from talm.api.words import Phase
+from talm.cli.rows import NOTHING_TOLD, Rank, cgu_row, telling_clusters
+from talm.cli.told import SILENT_AFTER, Told, told_by
+from talm.core.placements import run_id
+from tests.cli.fleets import NOW, SMALL, SMALL_TOLD, a_cgu, record, since, view_body
+
+
+def test_failed_clusters_come_first_then_those_that_do_not_get_on() -> None:
+    ranks = [row.rank for row in cgu_row(SMALL, SMALL_TOLD, {}, NOW).clusters]
+    assert ranks == sorted(ranks)
+    assert ranks[:2] == [Rank.FAILED, Rank.FAILED]
+
+
+def test_only_clusters_at_work_are_added_up() -> None:
+    row = cgu_row(SMALL, SMALL_TOLD, {}, NOW)
+    assert row.tally.records == 3
+    assert "spoke-0002" in telling_clusters(SMALL), "its last words are kept"
+    assert "spoke-0001" not in telling_clusters(SMALL)
+
+
+def test_a_reason_for_not_knowing_is_told_of_clusters_at_work_alone() -> None:
+    row = cgu_row(SMALL, {}, {"": "not allowed", "spoke-0003": "not there"}, NOW)
+    unknown = {r.cluster: r.unknown for r in row.clusters if r.unknown}
+    assert unknown == {
+        "spoke-0003": "not there",
+        **dict.fromkeys(["spoke-0004", "spoke-0009", "spoke-0010", "spoke-0011"], "not allowed"),
+    }
+    assert row.notes == (
+        "progress of 4 clusters unknown: not allowed",
+        "progress of 1 cluster unknown: not there",
+    )
+    assert cgu_row(SMALL, SMALL_TOLD, {}, NOW).notes == (), "to have told nothing yet is no news"
+    quiet = [r for r in cgu_row(SMALL, SMALL_TOLD, {}, NOW).clusters if r.unknown]
+    assert {r.unknown for r in quiet} == {NOTHING_TOLD}
+
+
+def test_a_setup_is_stuck_when_half_its_time_is_over() -> None:
+    def rank(minutes: float) -> Rank:
+        cgu = a_cgu("up", {"c": "Starting"}, waits={"c": since(minutes=minutes)})
+        return cgu_row(cgu, {}, {}, NOW).clusters[0].rank
+
+    assert (rank(14), rank(16)) == (Rank.BEGINNING, Rank.STUCK)
+
+
+def test_a_workload_that_tries_again_or_is_silent_is_stuck() -> None:
+    cgu = a_cgu("up", {"c": "Active"}, waits={"c": since(minutes=3)})
+
+    def cause(**more: object) -> str:
+        return cgu_row(cgu, {"c": Told(record(1, 2, **more))}, {}, NOW).clusters[0].cause
+
+    assert cause() == ""
+    assert cause(error_class="RegistryUnreachable", error_text="503") == (
+        "trying again after RegistryUnreachable: 503"
+    )
+    assert "nothing new" in cause(heartbeat=NOW - SILENT_AFTER - dt.timedelta(seconds=1))
+    assert cause(heartbeat=None) == ""
+
+
+def test_a_view_that_is_read_seldom_makes_no_silence() -> None:
+    old = record(1, 2, heartbeat=NOW - dt.timedelta(seconds=180))
+    assert Told(old, interval_s=70).silent_for(NOW) is None
+    assert Told(old, interval_s=2).silent_for(NOW) == dt.timedelta(seconds=180)
+
+
+def test_a_record_counts_for_its_own_run_alone() -> None:
+    told = record(1, 2)
+    view = msgspec.convert(view_body(SMALL, "spoke-0003", told), ManagedClusterView)
+    found = told_by(view, run_id(SMALL.metadata))
+    assert found == Told(told, 2)
+    assert told_by(view, "another run") is None
+    assert told_by(ManagedClusterView(), run_id(SMALL.metadata)) is None
+    body = view_body(SMALL, "spoke-0003", told)
+    body["status"]["result"]["data"] = {"record": "{cut"}
+    odd = msgspec.convert(body, ManagedClusterView)
+    assert told_by(odd, run_id(SMALL.metadata)) is None
+    body["status"]["result"].pop("data")
+    assert told_by(msgspec.convert(body, ManagedClusterView), run_id(SMALL.metadata)) is None
+
+
+def test_counts_by_state_are_complete() -> None:
+    row = cgu_row(SMALL, {}, {}, NOW)
+    assert row.total == 11
+    assert row.states[Phase.ACTIVE] == 5

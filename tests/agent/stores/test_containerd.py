@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,25 @@ async def test_layers_that_are_there_are_not_moved_again(
     spool = spooled(tmp_path / "second", newer, but=frozenset([shared.digest]))
     await containerd.put(image, spool)
     assert await containerd.has(image)
+
+
+async def test_what_no_image_leads_to_is_missed_since_it_may_be_gone_at_any_moment(
+    containerd: Containerd, tmp_path: Path
+) -> None:
+    image = resolved(BUILT, "registry.example/a@")
+    spool = spooled(tmp_path / "spool", BUILT)
+    layer = parts_of(image).layers[0].digest
+
+    async def feed(target: asyncio.StreamWriter) -> None:
+        target.write(BUILT.blobs[layer])
+
+    address = ("-a", str(containerd.socket), "-n", "k8s.io")
+    words = ("content", "ingest", "--expected-digest", layer, "cut-off")
+    await run("ctr", *address, *words, feed=feed)
+    assert layer in await ctr(containerd, "content", "ls")
+    assert await containerd.missing(image) == image.blobs
+    await containerd.put(image, spool)
+    assert await Containerd(containerd.socket).missing(image) == ()
 
 
 async def test_a_second_name_needs_nothing_from_the_spool(

@@ -19,6 +19,7 @@ from typing import Final
 
 from talm.agent.content.manifests import Blob, Image
 from talm.agent.failures import failure
+from talm.agent.stores import ctr_output
 from talm.agent.stores.names import names_of
 from talm.agent.stores.oci_archive import write_archive
 from talm.agent.stores.tools import Feed, run
@@ -38,7 +39,7 @@ _FIRST_WITH_PINS: Final = (1, 7)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Held:
-    """Digests: of the content store's blobs, and of what images that are unpacked name."""
+    """Digests: of the content store's blobs that images lead to, and of images that are unpacked."""
 
     blobs: frozenset[str]
     ready: frozenset[str]
@@ -61,14 +62,14 @@ class Containerd:
 
     async def prepare(self) -> None:
         """Ask for version and place.  Raises AgentError (StoreFailed) when nobody answers."""
-        self._pins = _server_version(await self._ctr("version")) >= _FIRST_WITH_PINS
+        self._pins = ctr_output.server_version(await self._ctr("version")) >= _FIRST_WITH_PINS
         plugins = await self._ctr("plugins", "ls", "-d", f"type=={_CONTENT}")
         found = re.search(r"^\s+root\s+(/.+?)\s*$", plugins, re.MULTILINE)
         if found:
             self._content_root = Path(found[1])
 
     async def missing(self, image: Image) -> tuple[Blob, ...]:
-        """Return the blobs that are not in the content store, which checks what it takes in.
+        """Return the blobs that are not in the content store to stay; it checks what it takes in.
 
         None for an image that is unpacked: its layers may have been dropped since, containerd has
         a setting for that (`discard_unpacked_layers`).  Asked once, and kept in mind.
@@ -142,33 +143,17 @@ class Containerd:
         return (await self._ctr("images", "ls", "-q", which)).split()
 
     async def _blobs(self) -> frozenset[str]:
-        return frozenset((await self._ctr("content", "ls", "-q")).split())
+        content, images = await self._ctr("content", "ls"), await self._ctr("images", "ls")
+        return ctr_output.kept_blobs(content, images)
 
     async def _ready(self, image: Image | None = None) -> dict[str, str]:
         """Return the digest by name of all unpacked images, or of those that are `image`."""
         which = [f"target.digest=={image.digest}"] if image else []
         # a damaged image, anybody's, is a row of the table and makes the exit code 1
-        return _read_check(await self._ctr("images", "check", *which, partly=True))
+        return ctr_output.unpacked(await self._ctr("images", "check", *which, partly=True))
 
     async def _ctr(self, *arguments: str, feed: Feed | None = None, partly: bool = False) -> str:
         if not await asyncio.to_thread(self.socket.is_socket):  # ctr would wait 10 s for it
             raise failure(FailureClass.STORE_FAILED, f"{self.socket}: no containerd listens there")
         address = ("--address", str(self.socket), "--namespace", _NAMESPACE)
         return await run("ctr", *address, *arguments, feed=feed, partly=partly)
-
-
-def _read_check(table: str) -> dict[str, str]:
-    """Return the digest by name of the unpacked images in what `ctr images check` prints.
-
-    REF TYPE DIGEST STATUS SIZE UNPACKED; layers may be gone after unpacking, so the last column
-    counts and not the status.
-    """
-    rows = [line.split() for line in table.splitlines()[1:]]
-    return {row[0]: row[2] for row in rows if len(row) > 3 and row[-1] == "true"}  # noqa: PLR2004
-
-
-def _server_version(text: str) -> tuple[int, ...]:
-    """Return major and minor of the server from what `ctr version` prints; () when not found."""
-    _, _, server = text.partition("Server:")
-    found = re.search(r"Version:\s*v?(\d+)\.(\d+)", server)
-    return (int(found[1]), int(found[2])) if found else ()

@@ -120,12 +120,12 @@ async def test_that_one_could_not_be_asked_for_is_kept_in_mind(
     registry: FaultyRegistry, reader: Reader, tmp_path: Path, status: int, kind: str
 ) -> None:
     registry.fails(TAG, Answers(404), Answers(status))
-    found = signatures(registry, reader, tmp_path)
-    assert await found.attached(TAG) is None
-    assert found.failed is None
-    assert await found.attached(TAG) is None
-    assert found.failed
-    assert found.failed.kind == kind
+    absent, refused = (signatures(registry, reader, tmp_path) for _ in range(2))
+    assert await absent.attached(TAG) is None
+    assert absent.failed is None
+    assert await refused.attached(TAG) is None
+    assert refused.failed
+    assert refused.failed.kind == kind
 
 
 async def test_a_mirror_s_images_have_the_mirror_s_signatures(

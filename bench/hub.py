@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import uvloop
 from rich.console import Console
 from rich.table import Table
 from tests.integration import world
@@ -45,7 +46,7 @@ READS = frozenset({"get", "list"})
 NAMESPACES = {"talm": "openshift-talm-pre-cache", "existing": "openshift-talo-pre-cache"}
 
 # The API server's garbage collector takes a third of two cores otherwise; memory is not short here.
-GO_GC = {"GOGC": "200"}
+GO_GC = {"GOGC": "400"}
 
 console = Console(width=160 if not sys.stdout.isatty() else None)
 
@@ -217,7 +218,7 @@ def main(
     for size in sizes:
         console.print(f"{size} clusters, profile {profile}")
         job_s = 5.0 if short else job_seconds
-        runs.append(asyncio.run(measure(size, job_s, profile, limit)))
+        runs.append(uvloop.run(measure(size, job_s, profile, limit)))
     console.print(table(runs))
     console.print(f"{os.cpu_count()} cores; the API server, etcd and the spokes share them")
 

@@ -63,7 +63,9 @@ def run(config: Path | None, **flags: Any) -> None:
     can be renewed. A second SIGTERM does not wait for what is under way.
     """
     settings = check(gather(flags, dict(os.environ), config))
-    asyncio.run(_run(settings))
+    import uvloop  # here: only an installation for the hub has it
+
+    uvloop.run(_run(settings))
 
 
 async def _run(settings: Settings) -> None:

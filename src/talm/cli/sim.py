@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import click
+import uvloop
 from rich.console import Console
 from rich.status import Status
 
@@ -77,7 +78,7 @@ def sim(  # noqa: PLR0913 - a parameter per option
         quiet=quiet_views,
         controllers=controllers,
     )
-    asyncio.run(_run(kubeconfig, context, clusters, settings))
+    uvloop.run(_run(kubeconfig, context, clusters, settings))
 
 
 def _lasting(seconds: float) -> Scenario:

@@ -1,23 +1,35 @@
 """What a catalog says of a package, and what follows: the head of a channel, the way to it.
 
-Frozen values and pure functions.  Reading catalogs is not here (fbc.py, sqlitecatalog.py).  The
+Frozen values and pure functions.  Reading catalogs is not here (fbc.py, sqlite.py).  The
 rules are those of the operator framework: an entry is followed by the entries that replace it,
 that skip it by name, or whose `skipRange` its version lies in.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
+import re
 from collections.abc import Mapping
 from typing import Final
 
 from talm.agent.catalog.versions import BadVersion, Range, Version, parse_range, parse_version
 
 _FEW: Final = 5
+_MOST_ENTRIES: Final = 2000  # of one channel; the longest have 300, and ways take their square
+_VERSION_IN_NAME: Final = re.compile(r"\.v?(?P<version>[0-9]+\.[0-9]+\.[0-9]+.*)")
+
+_read_range = functools.lru_cache(maxsize=2 * _MOST_ENTRIES)(parse_range)
+_read_version = functools.lru_cache(maxsize=2 * _MOST_ENTRIES)(parse_version)
 
 
 class BadCatalog(Exception):
     """The catalog contradicts itself or cannot be read; the message says where."""
+
+
+class NoStart(BadCatalog):
+    """The channel has not got the bundle to start from, and none that follows it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,6 +91,8 @@ def head_of(package: Package, channel: Channel) -> Bundle:
 
     Raises BadCatalog when there is none (a circle), more than one, or the head has no bundle.
     """
+    if len(channel.entries) > _MOST_ENTRIES:
+        raise BadCatalog(f"{_title(package, channel)} has more than {_MOST_ENTRIES} entries")
     if channel.recorded_head:
         return bundle_of(package, channel, channel.recorded_head)
     followed = {name for e in channel.entries for name in (e.replaces, *e.skips) if name != ""}
@@ -87,18 +101,20 @@ def head_of(package: Package, channel: Channel) -> Bundle:
         heads = [name for name in heads if not _is_in_a_range(package, channel, name)]
     if len(heads) != 1:
         said = f"{len(heads)} heads ({', '.join(heads[:_FEW])})" if heads else "no head"
-        raise BadCatalog(f"channel {channel.name} of package {package.name} has {said}")
+        raise BadCatalog(f"{_title(package, channel)} has {said}")
     return bundle_of(package, channel, heads[0])
 
 
 def path_to(package: Package, channel: Channel, start: str) -> tuple[Bundle, ...]:
-    """Return the bundles from `start` (itself included) to the head, by the fewest steps.
+    """Return the bundles from `start` to the head, by the fewest steps.
 
-    Raises BadCatalog when `start` is not in the channel or no way leads from it to the head.
+    `start` is one of them when the catalog has it.  It need not: the entry that an operator of
+    another channel is upgraded to names it, or covers its version.  Raises NoStart when neither
+    is so, BadCatalog when the way does not reach the head.
     """
     head = head_of(package, channel).name
-    if start not in {entry.name for entry in channel.entries}:
-        raise BadCatalog(f"channel {channel.name} of package {package.name} has no entry {start!r}")
+    if not has_start(package, channel, start):
+        raise NoStart(f"{_title(package, channel)} has no entry {start!r} and none that follows it")
     came_from = {start: ""}
     reached = [start]
     for name in reached:  # grows while it is walked
@@ -109,25 +125,25 @@ def path_to(package: Package, channel: Channel, start: str) -> tuple[Bundle, ...
                 came_from[entry.name] = name
                 reached.append(entry.name)
     if head not in came_from:
-        raise BadCatalog(
-            f"channel {channel.name} of package {package.name}: no way from {start} to {head}"
-        )
+        raise BadCatalog(f"{_title(package, channel)}: no way from {start} to {head}")
     way = [head]
     while way[-1] != start:
         way.append(came_from[way[-1]])
+    if start not in package.bundles:
+        way.pop()  # it is installed, and the catalog has dropped it
     return tuple(bundle_of(package, channel, name) for name in reversed(way))
 
 
 def bundles_for(package: Package, channel: Channel, wanted: Wanted) -> tuple[Bundle, ...]:
-    """Return the head alone, or with a start all on the way to it.  Raises BadCatalog."""
-    if not wanted.start or (wanted.if_there and not has_start(channel, wanted)):
+    """Return the head alone, or with a start all on the way to it.  Raises BadCatalog, NoStart."""
+    if not wanted.start or (wanted.if_there and not has_start(package, channel, wanted.start)):
         return (head_of(package, channel),)
     return path_to(package, channel, wanted.start)
 
 
-def has_start(channel: Channel, wanted: Wanted) -> bool:
-    """Tell whether the start is an entry of the channel."""
-    return any(entry.name == wanted.start for entry in channel.entries)
+def has_start(package: Package, channel: Channel, start: str) -> bool:
+    """Tell whether an upgrade in the channel can begin at `start`: an entry, or one is next to it."""
+    return any(e.name == start or _follows(package, e, start) for e in channel.entries)
 
 
 def bundle_of(package: Package, channel: Channel, name: str) -> Bundle:
@@ -135,8 +151,7 @@ def bundle_of(package: Package, channel: Channel, name: str) -> Bundle:
     bundle = package.bundles.get(name)
     if bundle is None:
         raise BadCatalog(
-            f"channel {channel.name} of package {package.name} leads to {name!r}, "
-            "which is no bundle of the catalog"
+            f"{_title(package, channel)} leads to {name!r}, which is no bundle of the catalog"
         )
     return bundle
 
@@ -179,17 +194,29 @@ def _covers(entry: Entry, version: Version) -> bool:
 
 def _range(entry: Entry) -> Range:
     try:
-        return parse_range(entry.skip_range)
+        return _read_range(entry.skip_range)
     except BadVersion as exc:
         raise BadCatalog(f"skipRange of {entry.name}: {exc}") from exc
 
 
 def _version(package: Package, name: str) -> Version | None:
-    """Return the version of an entry; None when the catalog does not say it."""
+    """Return the version of an entry; None when neither catalog nor name say it.
+
+    Catalogs drop old bundles and still name them; names end in `.vVERSION` by custom.
+    """
     bundle = package.bundles.get(name)
-    if bundle is None or not bundle.version:
+    if bundle is None:
+        match = _VERSION_IN_NAME.search(name)
+        with contextlib.suppress(BadVersion):
+            return _read_version(match["version"]) if match else None
+        return None
+    if not bundle.version:
         return None
     try:
-        return parse_version(bundle.version)
+        return _read_version(bundle.version)
     except BadVersion as exc:
         raise BadCatalog(f"bundle {name}: {exc}") from exc
+
+
+def _title(package: Package, channel: Channel) -> str:
+    return f"channel {channel.name} of package {package.name}"

@@ -19,13 +19,14 @@ import msgspec
 from talm.agent.catalog.channels import (
     BadCatalog,
     Bundle,
+    NoStart,
     Package,
     Wanted,
     bundles_for,
     has_start,
     images_of,
 )
-from talm.agent.catalog.fbc import SUFFIXES, Collector
+from talm.agent.catalog.fbc import Collector
 from talm.agent.catalog.sqlite import read_packages
 from talm.agent.content.archive import BadLayer, Limits, Member
 from talm.agent.content.layerfiles import LayerFiles
@@ -88,19 +89,30 @@ async def _read(
 def choose_bundles(catalogs: Sequence[Catalog], wanted: Iterable[Wanted]) -> tuple[Bundle, ...]:
     """Return the bundles to cache: each channel's head, or all from the start to the head.
 
-    Raises AgentError: PackageNotFound when no catalog has the package or channel,
+    Raises AgentError: PackageNotFound when no catalog has the package, the channel or the start,
     CatalogUnreadable when one that has it contradicts itself.
     """
     chosen: dict[Bundle, None] = {}
     for one in wanted:
-        for catalog, package in _having(catalogs, one):
-            channel = package.channels[one.channel]
-            try:
-                found = bundles_for(package, channel, one)
-            except BadCatalog as exc:
-                raise _unreadable(catalog.reference, str(exc)) from exc
-            chosen.update(dict.fromkeys(found))
+        chosen.update(dict.fromkeys(_chosen(catalogs, one)))
     return tuple(chosen)
+
+
+def _chosen(catalogs: Sequence[Catalog], wanted: Wanted) -> tuple[Bundle, ...]:
+    """Return one channel's bundles of every catalog from which the start can be upgraded."""
+    found: list[Bundle] = []
+    lacking: list[NoStart] = []
+    having = _having(catalogs, wanted)
+    for catalog, package in having:
+        try:
+            found += bundles_for(package, package.channels[wanted.channel], wanted)
+        except NoStart as exc:
+            lacking.append(exc)
+        except BadCatalog as exc:
+            raise _unreadable(catalog.reference, str(exc)) from exc
+    if len(lacking) == len(having):
+        raise failure(FailureClass.PACKAGE_NOT_FOUND, str(lacking[0]))
+    return tuple(found)
 
 
 def starts_passed_over(catalogs: Sequence[Catalog], wanted: Iterable[Wanted]) -> tuple[str, ...]:
@@ -110,7 +122,8 @@ def starts_passed_over(catalogs: Sequence[Catalog], wanted: Iterable[Wanted]) ->
         for one in wanted
         if one.if_there
         and not any(
-            has_start(package.channels[one.channel], one) for _, package in _having(catalogs, one)
+            has_start(package, package.channels[one.channel], one.start)
+            for _, package in _having(catalogs, one)
         )
     )
 
@@ -155,7 +168,7 @@ async def _labels(image: Image, files: LayerFiles) -> dict[str, str]:
         content = await asyncio.to_thread(file.read_bytes)
     try:
         inner = msgspec.json.decode(content, type=_Config).config
-    except msgspec.MsgspecError as exc:
+    except (ValueError, RecursionError) as exc:
         raise BadCatalog(f"its configuration: {exc}") from exc
     return (inner.labels if inner else None) or {}
 
@@ -170,17 +183,17 @@ def _root(text: str, label: str) -> str:
 async def _read_files(
     image: Image, files: LayerFiles, root: str, wanted: frozenset[str], limits: Limits
 ) -> dict[str, Package]:
-    """Read a file-based catalog."""
+    """Read a file-based catalog: every file of it, as the catalogs' own tool does."""
     collector = Collector(wanted)
     left = _MAX_FILES
 
     def take(member: Member) -> None:
         nonlocal left
-        if member.path.endswith(SUFFIXES):
-            left -= member.size
-            if left < 0:
-                raise BadCatalog("it is too large when unpacked")
-            collector.add(member.path, member.content(limits.file))
+        left -= member.size
+        if left < 0:
+            raise BadCatalog("it is too large when unpacked")
+        path = member.path.removeprefix(f"{root}/")
+        collector.add(path, member.content(limits.file))
 
     seen = await _each(image, files, Overlay(root), limits, take)
     if not seen:
@@ -218,6 +231,8 @@ async def _each(
     """Show `take` every visible file, from the top layer down.  Returns how many there were."""
     seen = 0
     for layer in reversed(parts_of(image).layers):
+        if layer.size > limits.unpacked:
+            raise BadLayer(f"layer {layer.digest} has {layer.size} bytes")
         file = await files.file(image, layer)
         with storage_errors(file):
             seen += await asyncio.to_thread(_show, file, overlay, limits, take)

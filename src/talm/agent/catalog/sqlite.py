@@ -20,62 +20,77 @@ _STEPS_A_LOOK: Final = 1_000_000
 _MAX_LOOKS: Final = 5_000  # a few minutes of a slow core; real questions take under a second
 _MAX_VALUE: Final = 64 << 20  # bytes of one value
 _MAX_ROWS: Final = 1_000_000
-_ALLOWED: Final = {
-    sqlite3.SQLITE_SELECT,
-    sqlite3.SQLITE_READ,
-    sqlite3.SQLITE_PRAGMA,
-}
+_MAX_TEXT: Final = 64 << 20  # characters of all answers; real catalogs have 10 MiB of names
+_ALLOWED: Final = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ}
 
 _Row = tuple[str, ...]
+
+
+class _Database:
+    """Questions and their answers, which are bounded all together."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._rows_left = _MAX_ROWS
+        self._text_left = _MAX_TEXT
+
+    def rows(self, question: str, *values: str) -> list[_Row]:
+        """Ask; NULL is "", and anything but text refuses the database."""
+        found = []
+        for row in self._connection.execute(question, values):
+            if not all(value is None or isinstance(value, str) for value in row):
+                raise BadCatalog("the database has something else than text where names belong")
+            texts = tuple(value or "" for value in row)
+            self._rows_left -= 1
+            self._text_left -= sum(map(len, texts))
+            if self._rows_left < 0 or self._text_left < 0:
+                raise BadCatalog("the database has more names than fit into memory")
+            found.append(texts)
+        return found
 
 
 def read_packages(database: Path, wanted: frozenset[str]) -> dict[str, Package]:
     """Return the wanted packages that the database has.  Raises BadCatalog."""
     try:
-        with _opened(database) as connection:
+        with _opened(database) as opened:
             return {
-                name: _package(connection, name)
+                name: _package(opened, name)
                 for name in sorted(wanted)
-                if _rows(connection, "SELECT name FROM package WHERE name = ?", name)
+                if opened.rows("SELECT name FROM package WHERE name = ?", name)
             }
     except (sqlite3.Error, UnicodeDecodeError) as exc:
         raise BadCatalog(f"the database cannot be read: {exc}") from exc
 
 
-def _package(connection: sqlite3.Connection, name: str) -> Package:
-    heads = _rows(
-        connection,
+def _package(database: _Database, name: str) -> Package:
+    heads = database.rows(
         "SELECT name, head_operatorbundle_name FROM channel WHERE package_name = ?",
         name,
     )
-    bundles = {row[0]: _bundle(connection, row) for row in _bundle_rows(connection, name)}
-    entries = _entries(connection, name)
+    bundles = {row[0]: _bundle(database, row) for row in _bundle_rows(database, name)}
+    entries = _entries(database, name)
     channels = {channel: Channel(channel, tuple(entries[channel]), head) for channel, head in heads}
     return Package(name, channels, bundles)
 
 
-def _bundle_rows(connection: sqlite3.Connection, package: str) -> list[_Row]:
+def _bundle_rows(database: _Database, package: str) -> list[_Row]:
     """Name, version and image of each bundle that a channel of the package lists."""
-    return _rows(
-        connection,
+    return database.rows(
         "SELECT name, version, bundlepath FROM operatorbundle WHERE name IN "
         "(SELECT operatorbundle_name FROM channel_entry WHERE package_name = ?)",
         package,
     )
 
 
-def _bundle(connection: sqlite3.Connection, row: _Row) -> Bundle:
+def _bundle(database: _Database, row: _Row) -> Bundle:
     name, version, image = row
-    related = _rows(
-        connection, "SELECT image FROM related_image WHERE operatorbundle_name = ?", name
-    )
+    related = database.rows("SELECT image FROM related_image WHERE operatorbundle_name = ?", name)
     return Bundle(name, version, image, tuple(row[0] for row in related if row[0]))
 
 
-def _entries(connection: sqlite3.Connection, package: str) -> dict[str, list[Entry]]:
+def _entries(database: _Database, package: str) -> dict[str, list[Entry]]:
     """Return each channel's entries; a bundle has one row for each that it replaces or skips."""
-    rows = _rows(
-        connection,
+    rows = database.rows(
         "SELECT e.channel_name, e.operatorbundle_name, r.operatorbundle_name "
         "FROM channel_entry e LEFT JOIN channel_entry r ON r.entry_id = e.replaces "
         "WHERE e.package_name = ? ORDER BY e.entry_id",
@@ -84,7 +99,7 @@ def _entries(connection: sqlite3.Connection, package: str) -> dict[str, list[Ent
     followed: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for channel, name, before in rows:
         followed[channel, name][before] = None
-    rows = _rows(connection, "SELECT name, skiprange FROM operatorbundle")
+    rows = database.rows("SELECT name, skiprange FROM operatorbundle")
     ranges: dict[str, str] = dict((row[0], row[1]) for row in rows)
     entries: dict[str, list[Entry]] = defaultdict(list)
     for (channel, name), all_before in followed.items():
@@ -93,28 +108,16 @@ def _entries(connection: sqlite3.Connection, package: str) -> dict[str, list[Ent
     return entries
 
 
-def _rows(connection: sqlite3.Connection, question: str, *values: str) -> list[_Row]:
-    """Ask; NULL is "", and anything but text refuses the database."""
-    found = []
-    for number, row in enumerate(connection.execute(question, values)):
-        if number >= _MAX_ROWS:
-            raise BadCatalog(f"the database has more than {_MAX_ROWS} rows for one question")
-        if not all(value is None or isinstance(value, str) for value in row):
-            raise BadCatalog("the database has something else than text where names belong")
-        found.append(tuple(value or "" for value in row))
-    return found
-
-
 @contextlib.contextmanager
-def _opened(database: Path) -> Iterator[sqlite3.Connection]:
-    where = f"file:{quote(str(database))}?mode=ro&immutable=1"
+def _opened(file: Path) -> Iterator[_Database]:
+    where = f"file:{quote(str(file))}?mode=ro&immutable=1"
     with contextlib.closing(sqlite3.connect(where, uri=True)) as connection:
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE)
         connection.set_authorizer(_authorize)
         connection.set_progress_handler(_Looks().another, _STEPS_A_LOOK)
-        yield connection
+        yield _Database(connection)
 
 
 def _authorize(action: int, *_: object) -> int:

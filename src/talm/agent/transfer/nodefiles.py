@@ -8,7 +8,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -18,6 +18,17 @@ from talm.agent.failures import invalid_spec
 from talm.errors import AgentError
 
 log = structlog.get_logger()
+
+# Beside its own error, the YAML library raises these for scalars that are not what their tag says.
+YAML_ERRORS: Final = (
+    yaml.YAMLError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+)
 
 T = TypeVar("T")
 
@@ -69,7 +80,7 @@ def read_yaml(file: Path, kind: type[T]) -> T | None:
     except yaml.MarkedYAMLError as exc:
         line = exc.problem_mark.line + 1 if exc.problem_mark else "?"
         raise refused(file, f"no YAML at line {line}: {exc.problem}") from exc
-    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as exc:
+    except YAML_ERRORS as exc:
         raise refused(file, f"no YAML: {type(exc).__name__}") from exc
     return _typed(file, {} if found is None else found, kind)
 

@@ -65,6 +65,11 @@ LINKS: Final = ("20/60", "50/40", "200/20")
 LOSS: Final = 0.005
 UP_S, DOWN_S = 15.0, 30.0
 CONDITIONS: Final = ("steady", "loss", "flapping", "faults", "kill")
+TITLES: Final = (
+    "link", "condition", "store", "by", "s", "ratio", "refetch", "on the link", "CPU s",
+    "peak MB tree / root", "2nd run / missing",
+)  # fmt: skip
+CASE_COLUMNS: Final = 4  # the first ones say which case it is
 INSIDE: Final = "TALM_BENCH_INSIDE"  # the directory, in the process that has its own namespaces
 TERMINATED: Final = 128 + signal.SIGTERM
 
@@ -89,10 +94,7 @@ def cases(
 def table(results: list[Result], unique: int) -> Table:
     """The figures, one row per run."""
     shown = Table(title=f"{unique / 1e6:.0f} MB of unique blobs through an edge link")
-    for title in (
-        "link", "condition", "store", "by", "s", "ratio", "refetch", "on the link",
-        "CPU s", "peak MB tree / root", "2nd run / missing",
-    ):  # fmt: skip
+    for title in TITLES:
         shown.add_column(title, justify="left" if title in ("store", "by") else "right")
     for result in results:
         shown.add_row(*row(result, unique))
@@ -130,8 +132,8 @@ async def compare(choice: Choice, at: Path) -> None:
                 for case in choice.cases():
                     console.print(f"  {case.name}")
                     results.append(await measure(bench, case))
-                    if results[-1].failed:
-                        console.print(f"    {results[-1].failed}", markup=False)
+                    figures = " | ".join(row(results[-1], made.unique_bytes)[CASE_COLUMNS:])
+                    console.print(f"    {figures}", markup=False)
             finally:
                 console.print(table(results, made.unique_bytes))
     console.print(f"{os.cpu_count()} cores, shared with the registry and the link")

@@ -4,6 +4,7 @@ golden files anew; read the difference before it is committed."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def render(profile: Profile) -> str:
     views = (View.NAMESPACE, *profile.setup_views, *profile.job_views)
     bodies = [profile.action(a, "spoke1", ORDER, namespace=namespace) for a in actions]
     bodies += [profile.view(v, "spoke1", ORDER, namespace=namespace) for v in views]
-    return yaml.dump_all(bodies, Dumper=_Plain, sort_keys=False, width=100)
+    return yaml.dump_all(bodies, Dumper=Plain, sort_keys=False, width=100)
 
 
 def render_all_nodes() -> str:
@@ -41,7 +42,7 @@ def render_all_nodes() -> str:
         for action in (*NODE_DELETES, *changed)
     ]
     bodies.append(own.TALM.view(View.NODE_READER, "spoke1", order, namespace=namespace))
-    return yaml.dump_all(bodies, Dumper=_Plain, sort_keys=False, width=100)
+    return yaml.dump_all(bodies, Dumper=Plain, sort_keys=False, width=100)
 
 
 def set_apart(profile: Profile) -> list[Action]:
@@ -50,15 +51,19 @@ def set_apart(profile: Profile) -> list[Action]:
 
 def render_pods() -> str:
     """The pod of profile talm for each kind of store."""
+    terms = {kind.value: PodTerms(kind, ("registry-login",)) for kind in StoreKind}
+    crio = terms[StoreKind.CONTAINERS_STORAGE]
+    terms["containers-storage with PinnedImageSets"] = replace(crio, image_sets=True)
     pods = []
-    for kind in StoreKind:
-        order = other(pod=PodTerms(kind, ("registry-login",)))
-        action = own.TALM.action(Action.JOB_CREATE, "spoke1", order, namespace=MANUAL_NAMESPACE)
-        pods.append({kind.value: action["spec"]["kube"]["template"]["spec"]["template"]["spec"]})
-    return yaml.dump_all(pods, Dumper=_Plain, sort_keys=False, width=100)
+    for name, pod in terms.items():
+        action = own.TALM.action(
+            Action.JOB_CREATE, "spoke1", other(pod=pod), namespace=MANUAL_NAMESPACE
+        )
+        pods.append({name: action["spec"]["kube"]["template"]["spec"]["template"]["spec"]})
+    return yaml.dump_all(pods, Dumper=Plain, sort_keys=False, width=100)
 
 
-class _Plain(yaml.SafeDumper):
+class Plain(yaml.SafeDumper):
     """No anchors: a reader wants each document whole."""
 
     def ignore_aliases(self, data: object) -> bool:

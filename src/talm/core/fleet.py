@@ -121,22 +121,37 @@ def _move(
 def _leave(seen: Snapshot, cluster: str, phase: Phase) -> Move:
     """Forget a cluster that is open and no longer planned; what was begun there is taken away."""
     begun = phase is not Phase.NOT_STARTED and cluster not in seen.owners
-    return Move(cluster, None, (Effect.REMOVE,) if begun and cluster in seen.clusters else ())
+    if not begun or cluster not in seen.clusters:
+        return Move(cluster, None)
+    return Move(cluster, None, (Effect.REMOVE, *unpinning(seen, cluster, phase)))
+
+
+def unpinning(seen: Snapshot, cluster: str, phase: Phase) -> tuple[Effect, ...]:
+    """What has a cluster that this CGU is done with let go of the images that it may have pinned.
+
+    Judged by how far it came, since a record of the workload may never have arrived.  Pins carry the
+    run: where another CGU has pinned since, the request finds nothing to do.
+    """
+    may_have_pinned = seen.rules.unpins and phase not in precache.BEFORE_SETUP
+    return (Effect.UNPIN,) if may_have_pinned and cluster in seen.clusters else ()
 
 
 def farewell(seen: Snapshot) -> tuple[Move, ...]:
-    """The end or deletion of the CGU: remove what is left on each cluster that did not succeed.
+    """The end or deletion of the CGU: what is left on each cluster goes, and the pins everywhere.
 
-    A cluster that another CGU owns is the other's business; one that is no longer on the hub is nobody's.
+    Where the Job has succeeded nothing else is left.  A cluster that another CGU owns is the other's
+    business but for the pins of one that has ended here; one that is no longer on the hub is nobody's.
     """
     moves = []
     for cluster, phase in stored_phases(seen.cgu.status).items():
-        begun = phase is not Phase.NOT_STARTED or cluster in seen.sights
-        if phase is Phase.SUCCEEDED or cluster in seen.owners or not begun:
+        goto = phase if phase in FINAL_PHASES else None
+        if cluster not in seen.clusters or (goto is None and cluster in seen.owners):
             continue
-        if cluster in seen.clusters:
-            goto = phase if phase in FINAL_PHASES else None
-            moves.append(Move(cluster, goto, (Effect.REMOVE,)))
+        begun = phase is not Phase.NOT_STARTED or cluster in seen.sights
+        gone = phase is Phase.SUCCEEDED or cluster in seen.owners or not begun
+        removal = () if gone else (Effect.REMOVE,)
+        if effects := (*removal, *unpinning(seen, cluster, phase)):
+            moves.append(Move(cluster, goto, effects))
     return tuple(moves)
 
 

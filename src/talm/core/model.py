@@ -36,6 +36,7 @@ class Rules:
     setup_deadline: dt.timedelta = dt.timedelta(minutes=30)
     unavailable_grace: dt.timedelta = dt.timedelta(minutes=10)
     allowed_workload_images: tuple[str, ...] = ()
+    unpins: bool = False  # pre-caching may pin images, which are let go when the CGU is over
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class Effect(enum.Enum):
     DROP_SETUP = "drop the questions that only the setup needed"
     REMOVE = "drop everything of ours: questions here, namespace there"
     WITHDRAW = "take back what has not been carried out yet: no late start"
+    UNPIN = "have the pins of this run taken back: requested, never waited for"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import Final
 from talm.api.cgu import PrecachingSpec
 from talm.api.words import FINAL_PHASES, Phase
 
-from .fleet import FleetDecision, stored_phases
+from .fleet import FleetDecision, stored_phases, unpinning
 from .model import Move, Snapshot
 from .precache import BEFORE_SETUP
 from .precache_spec import spec_hash
@@ -56,11 +56,14 @@ def change(
 def renew(seen: Snapshot, plan: Iterable[str], fleet: FleetDecision) -> FleetDecision:
     """Send everybody who has begun back to the start; who ended and left the plan is forgotten.
 
-    No effect goes with it: what is left on the hub or the spoke goes with the first step from there.
+    No effect goes with it: what is left on the hub or the spoke goes with the first step from there;
+    but who is forgotten lets go of what is pinned.
     """
     planned = set(plan)
     moves = {
-        cluster: Move(cluster, Phase.NOT_STARTED if cluster in planned else None)
+        cluster: Move(cluster, Phase.NOT_STARTED)
+        if cluster in planned
+        else Move(cluster, None, unpinning(seen, cluster, phase))
         for cluster, phase in stored_phases(seen.cgu.status).items()
         if (cluster in planned and phase not in BEFORE_SETUP) or phase in FINAL_PHASES
     }

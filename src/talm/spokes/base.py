@@ -21,6 +21,7 @@ from talm.core.model import Effect, Sight
 class PodTerms:
     """What the pods of profile talm are like on one cluster.
 
+    `image_sets`: a machine config operator is there, so that a PinnedImageSet is what pins.
     `pull_secrets` name Secrets of the spoke's namespace, for the workload's own image.  `nodes` is the
     CGU's wish, the rest the cluster's and the operator's.
     """
@@ -29,6 +30,7 @@ class PodTerms:
     pull_secrets: tuple[str, ...] = ()
     nodes: Nodes = Nodes.ONE
     nodes_at_once: int = NODES_AT_ONCE
+    image_sets: bool = False
 
 
 @dataclass(frozen=True, slots=True)

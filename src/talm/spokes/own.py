@@ -60,13 +60,18 @@ def _kube(action: Action, order: Order, namespace: str) -> Manifest:
 
 
 def _namespace(_: Order, namespace: str) -> Manifest:
+    return privileged_namespace(namespace)
+
+
+def privileged_namespace(namespace: str) -> Manifest:
+    """A namespace in which pods may mount directories of the node."""
     body = namespaced("v1", "Namespace", namespace, "")
     body["metadata"] |= {
         "annotations": {
             "workload.openshift.io/allowed": "management",
             "openshift.io/node-selector": "",  # a cluster-wide default must not keep the pod away
         },
-        # The pod mounts directories of the node, which every stricter level forbids.
+        # Every stricter level forbids the node's directories.
         "labels": {
             **{f"pod-security.kubernetes.io/{mode}": "privileged" for mode in _PSA_MODES},
             "security.openshift.io/scc.podSecurityLabelSync": "false",  # or it is overwritten

@@ -27,13 +27,14 @@ from talm.spokes.manifests import (
     namespaced,
     run_labels,
 )
-from talm.spokes.ownstore import STORES, NodeStore
+from talm.spokes.ownstore import NodeStore, node_store
 
 ATTEMPTS_MORE: Final = (
     6  # Kubernetes' default; with its pauses they are over after 10 min of crashes
 )
 _WRONG_FLAG: Final = 2  # click's; the command line is the same in the next pod
 _ROOT: Final = "host"
+_CONFIG_MOUNT: Final = {"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True}
 
 
 def job(order: Order, namespace: str) -> Manifest:
@@ -85,22 +86,39 @@ def shared_pod(order: Order) -> Manifest:
 
 
 def _pod(order: Order, namespace: str) -> Manifest:
-    store = STORES[order.pod.store]
-    return shared_pod(order) | {
-        "containers": [_container(order, namespace, store)],
-        # Names are resolved and routes taken as the node's runtime does it.
-        "dnsPolicy": "Default",
-        "hostNetwork": True,
-        "volumes": _volumes(store),
-    }
+    store = node_store(order.pod)
+    container = node_container(order, store, "pull", _environment(order, namespace, store))
+    container["volumeMounts"].insert(0, _CONFIG_MOUNT)
+    spec = node_pod(order, store, container)
+    spec["volumes"].insert(0, {"name": "config", "configMap": {"name": SPEC_CONFIG_MAP}})
+    return spec
 
 
-def _container(order: Order, namespace: str, store: NodeStore) -> Manifest:
+def node_pod(order: Order, store: NodeStore, container: Manifest) -> Manifest:
+    """What a pod is like that works on a node's store."""
+    processes = {"hostPID": True} if store.signals else {}
+    return (
+        shared_pod(order)
+        | processes
+        | {
+            "containers": [container],
+            # Names are resolved and routes taken as the node's runtime does it.
+            "dnsPolicy": "Default",
+            "hostNetwork": True,
+            "volumes": _volumes(store),
+        }
+    )
+
+
+def node_container(
+    order: Order, store: NodeStore, command: str, environment: list[Manifest]
+) -> Manifest:
+    """The container of such a pod."""
     return {
         "name": CONTAINER_NAME,
         "image": order.image,
-        "command": ["talm", "agent", "pull"],
-        "env": _environment(order, namespace, store),
+        "command": ["talm", "agent", command],
+        "env": environment,
         # The requested share is all the CPU it gets while others want it.
         "resources": {
             "requests": {"cpu": "10m", "memory": "64Mi"},
@@ -120,9 +138,15 @@ def _environment(order: Order, namespace: str, store: NodeStore) -> list[Manifes
         pod.JOB_DEADLINE_ENV: str(order.job_deadline_s),
         pod.BACKGROUND_ENV: "true",
     }
+    return variables(values | store_values(order, store))
+
+
+def store_values(order: Order, store: NodeStore) -> dict[str, str]:
+    """The part of the environment that says where the store is, and whose the pins in it are."""
+    values = {pod.STORE_ENV: store.place}
     if store.paths:
-        values[pod.HOST_ENV] = HOST_DIRECTORY
-    return variables(values)
+        values |= {pod.HOST_ENV: HOST_DIRECTORY, pod.PINNED_FOR_ENV: order.run}
+    return values
 
 
 def variables(values: Mapping[str, str]) -> list[Manifest]:
@@ -156,7 +180,6 @@ def _volumes(store: NodeStore) -> list[Manifest]:
     paths = {"state": STATE_DIRECTORY} | {host.volume: host.path for host in store.paths}
     root: list[Manifest] = [{"name": _ROOT, "emptyDir": {}}] if store.chroots else []
     return [
-        {"name": "config", "configMap": {"name": SPEC_CONFIG_MAP}},
         *root,
         *({"name": name, "hostPath": {"path": p, "type": ""}} for name, p in paths.items()),
     ]
@@ -164,7 +187,6 @@ def _volumes(store: NodeStore) -> list[Manifest]:
 
 def _mounts(store: NodeStore) -> list[Manifest]:
     mounts: list[Manifest] = [
-        {"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True},
         {"name": "state", "mountPath": STATE_DIRECTORY},
     ]
     if store.chroots:

@@ -24,15 +24,15 @@ _RBAC: Final = "rbac.authorization.k8s.io"
 def role(order: Order, namespace: str) -> Manifest:
     """What the account may do in its namespace."""
     rules = [
-        _rule("", "configmaps", "patch", names=(PROGRESS_CONFIG_MAP,)),
-        _rule("", "pods", "list"),
+        rule("", "configmaps", "patch", names=(PROGRESS_CONFIG_MAP,)),
+        rule("", "pods", "list"),
         # OpenShift admits a pod that mounts the node's directories by this alone; elsewhere nobody
         # serves the group.
-        _rule("security.openshift.io", "securitycontextconstraints", "use", names=("privileged",)),
+        rule("security.openshift.io", "securitycontextconstraints", "use", names=("privileged",)),
     ]
     if order.pod.nodes is Nodes.ALL:
-        rules[0] = _rule("", "configmaps", "create", "list", "patch")
-        rules.append(_rule("batch", "jobs", "create", "list"))
+        rules[0] = rule("", "configmaps", "create", "list", "patch")
+        rules.append(rule("batch", "jobs", "create", "list"))
     return namespaced(f"{_RBAC}/v1", "Role", ACCOUNT, namespace) | {"rules": rules}
 
 
@@ -45,7 +45,7 @@ def role_binding(_: Order, namespace: str) -> Manifest:
 def node_reader_role(_: Order, namespace: str) -> Manifest:
     """The one right outside of the namespace."""
     body = namespaced(f"{_RBAC}/v1", "ClusterRole", node_reader(namespace), "")
-    return body | {"rules": [_rule("", "nodes", "list")]}
+    return body | {"rules": [rule("", "nodes", "list")]}
 
 
 def node_reader_binding(_: Order, namespace: str) -> Manifest:
@@ -55,15 +55,26 @@ def node_reader_binding(_: Order, namespace: str) -> Manifest:
     return body | _binds("ClusterRole", name, namespace)
 
 
-def _rule(group: str, resource: str, *verbs: str, names: tuple[str, ...] = ()) -> Manifest:
-    rule: Manifest = {"apiGroups": [group], "resources": [resource]}
+def rule(group: str, resource: str, *verbs: str, names: tuple[str, ...] = ()) -> Manifest:
+    """One rule of a role; without `names` for all objects."""
+    body: Manifest = {"apiGroups": [group], "resources": [resource]}
     if names:
-        rule["resourceNames"] = list(names)
-    return rule | {"verbs": list(verbs)}
+        body["resourceNames"] = list(names)
+    return body | {"verbs": list(verbs)}
+
+
+def account_of(name: str, namespace: str) -> Manifest:
+    """A ServiceAccount, as a binding names it."""
+    return {"kind": "ServiceAccount", "name": name, "namespace": namespace}
+
+
+def binding_of(kind: str, name: str, account: Manifest) -> Manifest:
+    """What of a binding gives the role to the account."""
+    return {
+        "roleRef": {"apiGroup": _RBAC, "kind": kind, "name": name},
+        "subjects": [account],
+    }
 
 
 def _binds(kind: str, name: str, namespace: str) -> Manifest:
-    return {
-        "roleRef": {"apiGroup": _RBAC, "kind": kind, "name": name},
-        "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace}],
-    }
+    return binding_of(kind, name, account_of(ACCOUNT, namespace))

@@ -11,7 +11,7 @@ lists of paths are short for tidiness, not for security.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -19,6 +19,7 @@ import structlog
 
 from talm.api.ocm import ManagedCluster
 from talm.api.pod import HOST_DIRECTORY, STATE_DIRECTORY, StoreKind
+from talm.spokes.base import PodTerms
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +30,8 @@ STORE_LABEL: Final = "talm.ran.openshift.io/image-store"
 _KINDS: Final = frozenset(StoreKind)
 _PRODUCT: Final = "product.open-cluster-management.io"
 _VERSION: Final = "kubeversion.open-cluster-management.io"
-_CRIO: Final = frozenset({"OpenShift", "OpenShiftDedicated", "ROSA", "ARO", "ROKS", "MicroShift"})
+_MANAGED: Final = frozenset({"OpenShift", "OpenShiftDedicated", "ROSA", "ARO"})
+_CRIO: Final = _MANAGED | {"ROKS", "MicroShift"}  # the latter have no machine config operator
 _RANCHER: Final = ("+k3s", "+rke2")  # v1.34.4+k3s1: product claims of these name the cloud
 
 
@@ -44,7 +46,7 @@ class HostPath:
     @property
     def volume(self) -> str:
         """The name of its volume."""
-        return f"host{self.path.replace('/', '-')}"
+        return f"host{self.path.replace('/', '-').replace('.', '-')}"
 
     @property
     def inside(self) -> str:
@@ -58,11 +60,13 @@ class NodeStore:
 
     `chroots`: it is filled by a program of the node that runs with `HOST_DIRECTORY` as its root.  That
     takes a privileged pod, and a root that is a mount point, since containers/storage remounts it.
+    `signals`: the runtime is told to read its configuration again, for which its process must be seen.
     """
 
     place: str
     paths: tuple[HostPath, ...] = ()
     chroots: bool = False
+    signals: bool = False
 
 
 # Mirrors, certificates, proxy and the kubelet's file are all over /etc, on each system elsewhere; a
@@ -89,6 +93,7 @@ STORES: Final[Mapping[StoreKind, NodeStore]] = MappingProxyType(
                 *_CONFIGURATION,
                 # The node's skopeo and what it is linked with; arm64's loader is in /lib.
                 *(HostPath(path) for path in ("/dev", "/lib", "/lib64", "/proc", "/usr")),
+                HostPath("/run/crio"),  # where CRI-O is asked what is pinned
                 *(
                     HostPath(path, read_only=False)
                     for path in ("/run/containers", "/tmp", "/var/lib/containers", "/var/tmp")  # noqa: S108
@@ -107,6 +112,32 @@ STORES: Final[Mapping[StoreKind, NodeStore]] = MappingProxyType(
 )
 
 
+# CRI-O's own configuration, where nobody else writes it: its pins are a file among the others.  The one
+# writable part of /etc; a node without it gets an empty directory from its runtime.
+_CRIO_PINS: Final = HostPath("/etc/crio/crio.conf.d", read_only=False)
+
+
+def node_store(terms: PodTerms) -> NodeStore:
+    """The store of a cluster's nodes, with what pinning takes there."""
+    store = STORES[terms.store]
+    if terms.store is not StoreKind.CONTAINERS_STORAGE or terms.image_sets:
+        return store
+    return replace(store, paths=(*store.paths, _CRIO_PINS), signals=True)
+
+
+def has_image_sets(cluster: ManagedCluster | None, store: StoreKind) -> bool:
+    """Tell whether a machine config operator manages the cluster's CRI-O, as its claims have it.
+
+    Where they say nothing, the workload looks for itself, and pins nothing where it finds one.
+    """
+    return store is StoreKind.CONTAINERS_STORAGE and _claims(cluster).get(_PRODUCT) in _MANAGED
+
+
+def _claims(cluster: ManagedCluster | None) -> dict[str, str]:
+    status = cluster.status if cluster else None
+    return {claim.name: claim.value for claim in (status and status.cluster_claims) or ()}
+
+
 def choose_store(cluster: ManagedCluster | None, setting: str) -> StoreKind:
     """Tell the store of a cluster's nodes; `setting` is `auto` or a `StoreKind` for all of them.
 
@@ -121,8 +152,7 @@ def choose_store(cluster: ManagedCluster | None, setting: str) -> StoreKind:
         return StoreKind(label)
     if label:
         log.warning("unknown image store", cluster=cluster.metadata.name, label=label)
-    status = cluster.status
-    claims = {claim.name: claim.value for claim in (status and status.cluster_claims) or ()}
+    claims = _claims(cluster)
     if claims.get(_PRODUCT) in _CRIO:
         return StoreKind.CONTAINERS_STORAGE
     is_rancher = any(mark in claims.get(_VERSION, "") for mark in _RANCHER)

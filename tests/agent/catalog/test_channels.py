@@ -123,6 +123,32 @@ def test_the_path_goes_by_ranges_too() -> None:
 
 
 @pytest.mark.parametrize(
+    "first",
+    [
+        entry("1.1.0", "1.0.9"),
+        entry("1.1.0", "1.0.0", "1.0.9"),
+        entry("1.1.0", skip_range=">=1.0.0 <1.1.0"),
+    ],
+    ids=["replaced", "skipped", "in the range"],
+)
+def test_a_start_of_another_channel_leads_in_by_the_entry_that_follows_it(first: Entry) -> None:
+    """An operator that changes its channel is not an entry of the new one."""
+    found = package(first, entry("1.2.0", "1.1.0"))
+    assert [b.name for b in path_to(*found, "x.v1.0.9")] == ["x.v1.1.0", "x.v1.2.0"]
+
+
+def test_a_start_that_the_catalog_has_dropped_is_not_part_of_the_way() -> None:
+    x, channel = package(entry("1.0.0"), entry("1.1.0", "1.0.0"))
+    left = Package("x", x.channels, {"x.v1.1.0": x.bundles["x.v1.1.0"]})
+    assert [b.name for b in path_to(left, channel, "x.v1.0.0")] == ["x.v1.1.0"]
+
+
+def test_a_channel_without_end_is_refused() -> None:
+    with pytest.raises(BadCatalog, match="has more than 2000 entries"):
+        head_of(*package(*(entry(f"1.0.{n}") for n in range(2001))))
+
+
+@pytest.mark.parametrize(
     ("start", "complaint"), [("x.v9.0.0", "has no entry"), ("x.v0.1.0", "no way from x.v0.1.0")]
 )
 def test_a_start_that_leads_nowhere_is_named(start: str, complaint: str) -> None:

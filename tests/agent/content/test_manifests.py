@@ -170,6 +170,23 @@ async def test_a_list_of_lists_is_followed_and_a_chain_of_them_is_not(
     assert "nested more than 3 lists deep" in settings.termination_log.read_text()
 
 
+async def test_an_image_by_digests_of_the_other_registered_algorithm_is_pulled(
+    registry: FaultyRegistry, settings_for: SettingsFor, release: SyntheticImage, big: str
+) -> None:
+    """The image specification registers sha512 beside sha256; others are refused."""
+    longer = digest_of(release.blobs[big], "sha512")
+    manifest = release.manifest.replace(big.encode(), longer.encode())
+    digest = digest_of(manifest, "sha512")
+    registry.add(release)
+    registry.manifests[digest] = (OCI_MANIFEST, manifest)
+    registry.blobs[longer] = release.blobs[big]
+    spec = f"{registry.host}/{release.repository}@{digest}"
+    assert await run_agent(settings_for(spec)) == 0
+    registry.blobs[longer] = bytes(len(release.blobs[big]))
+    registry.manifests[digest] = (OCI_MANIFEST, manifest + b" ")
+    assert await run_agent(settings_for(spec)) == EXIT_CODES[FailureClass.IMAGE_NOT_FOUND]
+
+
 @pytest.mark.parametrize("size", [-1, 1])
 async def test_a_manifest_of_another_size_than_its_list_says_is_refused(
     registry: FaultyRegistry, settings_for: SettingsFor, release: SyntheticImage, size: int

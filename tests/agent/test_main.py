@@ -11,8 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from talm.agent import running
+from talm.agent.content.manifests import Image
+from talm.agent.failures import failure
 from talm.agent.main import plan_only, run_agent
-from talm.agent.stores.oci_layout import REF_NAME
+from talm.agent.progress import Progress
+from talm.agent.stores.oci_layout import REF_NAME, OciLayout
+from talm.agent.transfer.spool import Spool
 from talm.api.progress import EXIT_CODES, FailureClass
 from talm.sim.images import SyntheticImage, build_image, digest_of
 
@@ -420,6 +425,58 @@ async def test_the_kubelets_threshold_stops_a_pull_and_only_warns_after_one(
     assert "0.00 GiB free under the kubelet's threshold of 0 %" in planned.warnings[0]
     assert await run_agent(settings_for(registry.add(release))) == 0
     assert await run_agent(settings) == 0, "everything is cached"
+
+
+class Forgetful(OciLayout):
+    """A store that loses a blob of every image but the last one that it was given."""
+
+    async def put(self, image: Image, spool: Spool) -> None:
+        for blob in (self.directory / "blobs/sha256").iterdir():
+            blob.unlink()
+        await super().put(image, spool)
+
+
+async def test_what_the_store_has_lost_when_it_is_asked_is_named_and_fails_the_run(
+    registry: FaultyRegistry,
+    settings_for: SettingsFor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("talm.agent.main.open_store", lambda *_: Forgetful(layout(tmp_path)))
+    images = [registry.add(build_image(name, [{name: bytes(10)}])) for name in ("a", "b", "c")]
+    assert await run_agent(settings_for(*images)) == EXIT_CODES[F.STORE_FAILED]
+    lost = [image for image in images if f"has lost {image}" in last_words(tmp_path)]
+    assert len(lost) == 2
+    assert last_words(tmp_path).startswith("StoreFailed: 2 of 3 images failed: ")
+
+
+async def test_what_goes_wrong_when_all_is_there_is_only_a_warning(
+    registry: FaultyRegistry,
+    release: SyntheticImage,
+    settings_for: SettingsFor,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuses(*_: object) -> None:
+        raise failure(F.STORE_FAILED, "the disk does not answer")
+
+    monkeypatch.setattr("talm.agent.main.leftovers.empty", refuses)
+    monkeypatch.setattr("talm.agent.main.Room.warnings", refuses)
+    assert await run_agent(settings_for(registry.add(release))) == 0
+    assert "StoreFailed: the disk does not answer" in capsys.readouterr().out
+
+
+async def test_last_words_are_whole_characters_within_the_kubelets_bound(
+    settings_for: SettingsFor, tmp_path: Path
+) -> None:
+    code = await run_agent(settings_for(config=tmp_path / "配置" / ("配" * 80) / ("置" * 80)))
+    assert code == EXIT_CODES[F.INVALID_SPEC]
+    progress = Progress("run")
+    progress.finish(failure(F.STORE_FAILED, "配" * 3000))
+    running._leave_message(tmp_path / "termination-log", progress.record)
+    words = (tmp_path / "termination-log").read_bytes()
+    assert 4090 < len(words) <= 4096
+    assert words.decode().startswith("StoreFailed: 配配")
 
 
 async def test_a_store_that_cannot_be_written_says_so(

@@ -22,9 +22,11 @@ class Board:
         self.records: list[ProgressRecord] = []
         self.refusals = 0
         self.hangs = False
+        self.tries = 0
         self.closed = False
 
     async def write(self, record: ProgressRecord) -> None:
+        self.tries += 1
         if self.hangs:
             await asyncio.Event().wait()
         if self.refusals:
@@ -79,12 +81,63 @@ async def test_a_record_that_could_not_be_delivered_is_delivered_later() -> None
     assert board.phases() == ["Starting", "Succeeded"]
 
 
-async def test_a_sink_that_hangs_does_not_keep_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("talm.agent.progress._LAST_WORD_S", 0.05)
+async def test_the_last_record_is_offered_until_it_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("talm.agent.progress._AGAIN_S", 0.001)
+    progress, board = Progress("run-1"), Board()
+    async with progress.told_to([board]):
+        await until_told(board, 1)
+        board.refusals = 5
+        progress.finish(None)
+    assert board.phases() == ["Starting", "Succeeded"]
+
+
+async def test_a_write_that_hangs_is_given_up_and_made_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("talm.agent.progress._WRITE_S", 0.01)
+    progress, board = Progress("run-1"), Board(interval_s=0.01)
+    board.hangs = True
+    async with progress.told_to([board]):
+        await until(lambda: board.tries > 1)
+        board.hangs = False
+        progress.finish(None)
+    assert board.phases()[-1] == "Succeeded"
+
+
+async def test_a_trouble_that_stays_is_logged_once(capsys: pytest.CaptureFixture[str]) -> None:
+    progress, board = Progress("run-1"), Board(interval_s=0.001)
+    board.refusals = 5
+    async with progress.told_to([board]):
+        await until_told(board, 1)
+        progress.finish(None)
+    assert capsys.readouterr().out.count("the link is down") == 1
+
+
+async def test_a_run_without_news_still_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("talm.agent.progress._HEARTBEAT_S", 0.01)
+    progress, board = Progress("run-1"), Board(interval_s=0.001)
+    async with progress.told_to([board]):
+        await until_told(board, 3)
+        progress.finish(None)
+    assert all(record.heartbeat for record in board.records)
+
+
+@pytest.mark.parametrize("hurried", [False, True])
+async def test_a_sink_that_hangs_does_not_keep_the_process(
+    monkeypatch: pytest.MonkeyPatch, hurried: bool
+) -> None:
+    patience = {"_LAST_WORD_S": 0.05, "_PATIENCE_S": 3600.0} if hurried else {"_PATIENCE_S": 0.05}
+    for name, value in patience.items():
+        monkeypatch.setattr(f"talm.agent.progress.{name}", value)
     progress, stuck, board = Progress("run-1"), Board(), Board()
     stuck.hangs = True
-    async with progress.told_to([stuck, board]):
+    hurry = asyncio.Event()
+    async with progress.told_to([stuck, board], hurry):
         progress.finish(failure(FailureClass.UNAUTHORIZED, "no"))
+        if hurried:
+            hurry.set()
     assert board.records[-1].error_class == "Unauthorized"
     assert board.records[-1].error_text == "no"
     assert stuck.closed
@@ -132,6 +185,17 @@ async def test_a_failed_image_is_named_and_what_was_not_begun_is_missing() -> No
     assert (told.images_done, told.images_failed, told.images_missing) == (1, 2, 1)
     assert told.missing == ("c",)
     assert told.error_text == "stopped; 1 of 4 images and 0.0 of 0.0 MiB are here; missing: c"
+
+
+async def test_an_image_that_the_store_has_lost_is_taken_back_as_a_restart() -> None:
+    progress = Progress("run-1")
+    progress.planned(images=2, total=100, held=0, names=["a", "b"])
+    progress.image_done("a")
+    progress.image_done("b")
+    progress.image_lost(failure(FailureClass.STORE_FAILED, "lost a"), "a")
+    now = progress.record
+    assert (now.images_done, now.images_failed, now.restarts) == (1, 1, 1)
+    assert [failed.image for failed in now.failed] == ["a"]
 
 
 async def test_the_current_image_is_the_first_that_is_not_there() -> None:

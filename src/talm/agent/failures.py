@@ -1,7 +1,8 @@
 """How the workload fails: an `AgentError` of one of the classes that the hub knows.
 
 Messages repeat what others wrote: names in archives, lines of catalogs, words of registries.  They
-end in logs, on terminals and in a ConfigMap, so nothing but printable text gets that far.
+end in logs, on terminals and in a ConfigMap, so nothing but printable text gets that far, and of a URL
+neither a password nor the query, which may be a signature that opens a storage to whoever has it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,22 @@ from talm.api.progress import EXIT_CODES, FailureClass
 from talm.errors import AgentError
 
 _BREAK: Final = re.compile(r"\s*\n\s*")
+_URL: Final = re.compile(
+    r"""(\b[a-z][a-z0-9+.-]{0,20}://)  # a scheme
+        (?:[^\s/?\#"'<>]*@)?          # who asks
+        ([^\s?\#"'<>]*)
+        ([?\#][^\s"'<>]*)?""",
+    re.IGNORECASE | re.VERBOSE,
+)
 
 
 def printable(text: str) -> str:
-    """Return `text` on one line, with what cannot be shown (or encoded) as its escape."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in _BREAK.sub(" ", text.strip()))
+    """Return `text` on one line, with what cannot be shown (or encoded) as its escape.
+
+    Nor is shown who asks in a URL, and what.
+    """
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in _BREAK.sub(" ", text.strip()))
+    return _URL.sub(lambda url: f"{url[1]}{url[2]}{'?…' if url[3] else ''}", line)
 
 
 def failure(kind: FailureClass, message: str) -> AgentError:

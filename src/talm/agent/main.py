@@ -9,12 +9,13 @@ Not here: what to pull (resolving.py), in which order (plan.py), how a run ends 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import os
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +42,7 @@ from talm.agent.transfer.node import read_node
 from talm.agent.transfer.registry import Registry, open_session
 from talm.agent.transfer.spool import Spool
 from talm.api.progress import FailureClass, RunPhase
+from talm.errors import AgentError
 
 _LOCK_PATIENCE_S: Final = 60.0  # twice a pod's grace: the run before is gone by then
 
@@ -68,7 +70,8 @@ async def pull(settings: Settings, progress: Progress, deadline: Deadline) -> No
         with leftovers.noted(spool, progress.record.run) as last:
             async with attempts.told(namespace, progress, deadline, last):
                 await _bring(settings, spec, spool, progress, keeper)
-        leftovers.empty(spool)
+        with _warned_only(progress):
+            leftovers.empty(spool)
 
 
 def _keeper(settings: Settings, spool: Spool, progress: Progress, deadline: Deadline) -> Keeper:
@@ -109,10 +112,20 @@ async def _bring(
         errors = await Bringing(store, spool, downloads, progress, keeper).bring_all(plan)
     raise_all([*resolved.errors, *errors], len(plan.images) + len(resolved.errors))
     progress.enter(RunPhase.VERIFYING)
-    await _verify(plan, store)
+    await _verify(plan, store, progress)
     await keeper.conclude([planned.image for planned in plan.images])
-    for warning in room.warnings():
-        progress.warn(warning)
+    with _warned_only(progress):
+        for warning in room.warnings():
+            progress.warn(warning)
+
+
+@contextlib.contextmanager
+def _warned_only(progress: Progress) -> Iterator[None]:
+    """Tell what goes wrong when every image is there; it makes no failure of the run."""
+    try:
+        yield
+    except AgentError as exc:
+        progress.warn(str(exc))
 
 
 def _tell_plan(plan: Plan, resolved: Resolved, progress: Progress) -> None:
@@ -128,13 +141,15 @@ def _tell_plan(plan: Plan, resolved: Resolved, progress: Progress) -> None:
         progress.warn(warning)
 
 
-async def _verify(plan: Plan, store: ImageStore) -> None:
-    """Ask the store for every image.  Raises AgentError (StoreFailed) for one that it lacks."""
-    for planned in plan.images:
-        if not await store.has(planned.image):
-            raise failure(
-                FailureClass.STORE_FAILED, f"{store.directory} lost {planned.image.reference}"
-            )
+async def _verify(plan: Plan, store: ImageStore, progress: Progress) -> None:
+    """Ask the store for every image.  Raises AgentError (StoreFailed) that names what it lacks."""
+    errors = []
+    for image in (planned.image for planned in plan.images):
+        if not await store.has(image):
+            text = f"{store.directory} has lost {image.reference}"
+            errors.append(failure(FailureClass.STORE_FAILED, text))
+            progress.image_lost(errors[-1], str(image.reference))
+    raise_all(errors, len(plan.images))
 
 
 async def plan_only(settings: Settings) -> Plan:

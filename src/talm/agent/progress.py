@@ -28,6 +28,11 @@ log = structlog.get_logger()
 
 _HEARTBEAT_S: Final = 30.0  # a record older than two of these comes from a process that hangs
 _LAST_WORD_S: Final = 3.0  # of the 5 s between SIGTERM and the exit
+_PATIENCE_S: Final = (
+    60.0  # while nobody hurries: a single node's API server is back within a minute
+)
+_AGAIN_S: Final = 1.0
+_WRITE_S: Final = 10.0  # a connection that hangs is given up, and made anew
 _MAX_TEXT: Final = 2000
 
 
@@ -112,6 +117,12 @@ class Progress:
             error_text=text,
         )
 
+    def image_lost(self, error: AgentError, name: str) -> None:
+        """Take back that an image was done: the store, asked, does not have it."""
+        done = max(0, self._record.images_done - 1)
+        self._change(images_done=done, restarts=self._record.restarts + 1)
+        self.image_failed(error, name)
+
     def _is_through(self, name: str) -> None:
         """Take an image off the list; blobs come in its order, so its first one is at work."""
         self._awaited.pop(name, None)
@@ -176,35 +187,47 @@ class Progress:
         )
 
     @contextlib.asynccontextmanager
-    async def told_to(self, sinks: Sequence[Sink]) -> AsyncIterator[None]:
-        """Keep `sinks` told inside this block; the last record reaches them within 3 s, or not."""
-        followers = [asyncio.create_task(self._follow(sink)) for sink in sinks]
+    async def told_to(
+        self, sinks: Sequence[Sink], hurry: asyncio.Event | None = None
+    ) -> AsyncIterator[None]:
+        """Keep `sinks` told inside this block.
+
+        After it the last record is offered again for up to a minute, or for 3 s once `hurry` is set.
+        """
+        followers = asyncio.gather(*(self._follow(sink) for sink in sinks), return_exceptions=True)
+        hurried = asyncio.create_task((hurry or asyncio.Event()).wait())
         try:
             yield
         finally:
-            if followers:
-                _, late = await asyncio.wait(followers, timeout=_LAST_WORD_S)
-                for follower in late:
-                    log.warning("the last record could not be delivered in time")
-                    follower.cancel()
-                await asyncio.gather(*followers, return_exceptions=True)
+            await asyncio.wait(
+                [followers, hurried], timeout=_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED
+            )
+            if hurried.done():
+                await asyncio.wait([followers], timeout=_LAST_WORD_S)
+            hurried.cancel()
+            if not followers.done():
+                log.warning("the last record could not be delivered in time")
+                followers.cancel()
+            await asyncio.wait([followers])
 
     async def _follow(self, sink: Sink) -> None:
         turn = asyncio.Event()
         turn.set()
         self._turns.append(turn)
         told: ProgressRecord | None = None
-        told_at = 0.0
+        told_at, trouble = 0.0, ""
         try:
             while True:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(turn.wait(), sink.interval_s)
+                    pause_s = min(sink.interval_s, _AGAIN_S) if self._finished else sink.interval_s
+                    await asyncio.wait_for(turn.wait(), pause_s)
                 turn.clear()
                 record, last = self._record, self._finished
-                due = record != told or time.monotonic() - told_at >= _HEARTBEAT_S
-                if due and await _tell(sink, self.told()):
-                    told, told_at = record, time.monotonic()
-                if last:
+                if record != told or time.monotonic() - told_at >= _HEARTBEAT_S:
+                    trouble = await _tell(sink, self.told(), trouble)
+                    if not trouble:
+                        told, told_at = record, time.monotonic()
+                if last and not trouble:
                     return
         finally:
             await sink.close()
@@ -217,10 +240,14 @@ class Progress:
         self._record = msgspec.structs.replace(self._record, **changes)
 
 
-async def _tell(sink: Sink, record: ProgressRecord) -> bool:
+async def _tell(sink: Sink, record: ProgressRecord, before: str) -> str:
+    """Return why the record was not delivered, "" when it was; logged unless it was so `before`."""
     try:
-        await sink.write(record)
+        async with asyncio.timeout(_WRITE_S):
+            await sink.write(record)
     except (TalmError, OSError) as exc:
-        log.warning("record not delivered", to=type(sink).__name__, error=str(exc))
-        return False
-    return True
+        why = str(exc) or f"no answer within {_WRITE_S:g} s"
+        if why != before:
+            log.warning("record not delivered", to=type(sink).__name__, error=why)
+        return why
+    return ""

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -17,6 +18,8 @@ from talm.api.progress import FailureClass, ProgressRecord
 from talm.errors import AgentError
 
 log = structlog.get_logger()
+
+_MAX_MESSAGE: Final = 4096
 
 Work = Callable[[Deadline], Coroutine[None, None, None]]
 
@@ -42,7 +45,7 @@ async def run(
         _leave_message(settings.termination_log, progress.record)
         return exc.exit_code
     with signals(on_signal) as ended:
-        async with progress.told_to(sinks):
+        async with progress.told_to(sinks, hurry=ended):
             error = await outcome(work(deadline), ended, deadline)
             progress.finish(error)
             _leave_message(settings.termination_log, progress.record)
@@ -71,10 +74,11 @@ def _sinks(settings: Settings) -> list[Sink]:
 
 
 def _leave_message(file: Path | None, record: ProgressRecord) -> None:
-    """Write `CLASS: text` where the kubelet reads a pod's last words (it keeps 4096 bytes)."""
+    """Write `CLASS: text` where the kubelet reads a pod's last words: 4096 bytes of UTF-8."""
     if file is None or not record.error_class:
         return
     try:
-        file.write_bytes(f"{record.error_class}: {record.error_text}".encode()[:4096])
+        words = f"{record.error_class}: {record.error_text}".encode()[:_MAX_MESSAGE]
+        file.write_text(words.decode(errors="ignore"), encoding="utf-8")
     except OSError as exc:
         log.warning("no termination message", file=str(file), error=str(exc))

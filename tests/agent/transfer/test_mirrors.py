@@ -228,7 +228,7 @@ def test_a_hosts_file_may_forbid_the_registry_itself(tmp_path: Path) -> None:
     ("text", "named"),
     [
         ('server = "ftp://a.lan"', "server: "),
-        ('[host."https://a.lan?x"]', 'host."https://a.lan?x"'),
+        ('[host."https://a.lan?x"]', 'host."https://a.lan?'),
         ('[host.""]', 'host.""'),
         ('server = "https://u:p@a.lan"', "HOST[:PORT]"),
         ('[host."a.lan"]\nskip_verify = 1', "skip_verify"),

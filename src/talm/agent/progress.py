@@ -194,21 +194,22 @@ class Progress:
 
         After it the last record is offered again for up to a minute, or for 3 s once `hurry` is set.
         """
-        followers = asyncio.gather(*(self._follow(sink) for sink in sinks), return_exceptions=True)
+        followers = [asyncio.create_task(self._follow(sink)) for sink in sinks]
+        through = asyncio.create_task(_all_through(followers))
         hurried = asyncio.create_task((hurry or asyncio.Event()).wait())
         try:
             yield
         finally:
             await asyncio.wait(
-                [followers, hurried], timeout=_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED
+                {through, hurried}, timeout=_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED
             )
             if hurried.done():
-                await asyncio.wait([followers], timeout=_LAST_WORD_S)
-            hurried.cancel()
-            if not followers.done():
+                await asyncio.wait({through}, timeout=_LAST_WORD_S)
+            if not through.done():
                 log.warning("the last record could not be delivered in time")
-                followers.cancel()
-            await asyncio.wait([followers])
+            for task in (hurried, *followers):
+                task.cancel()
+            await through
 
     async def _follow(self, sink: Sink) -> None:
         turn = asyncio.Event()
@@ -238,6 +239,14 @@ class Progress:
 
     def _change(self, **changes: object) -> None:
         self._record = msgspec.structs.replace(self._record, **changes)
+
+
+async def _all_through(followers: Sequence[asyncio.Task[None]]) -> bool:
+    ends = await asyncio.gather(*followers, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, Exception):
+            log.error("somebody was told no more", exc_info=end)
+    return True
 
 
 async def _tell(sink: Sink, record: ProgressRecord, before: str) -> str:

@@ -109,8 +109,9 @@ class Containerd:
         feed = functools.partial(write_archive, image=image, names=names_of(image), blobs=blobs)
         await self._ctr("images", "import", "-", feed=feed)
 
-    def import_directory(self, spool: Path) -> None:
+    def import_directory(self, spool: Path) -> Path | None:
         """Return None: containerd reads a stream."""
+        return None
 
     async def has(self, image: Image) -> bool:
         """Ask whether each name is this image and unpacked, ready for a container."""

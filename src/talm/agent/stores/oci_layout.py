@@ -82,8 +82,9 @@ class OciLayout:
                 _write(self.blob_file(document.digest), document.body)
             await asyncio.to_thread(self._list, image)
 
-    def import_directory(self, spool: Path) -> None:
+    def import_directory(self, spool: Path) -> Path | None:
         """Return None: blobs are moved."""
+        return None
 
     async def has(self, image: Image) -> bool:
         """Tell whether `index.json` lists the image and all of it is there, hashed anew."""

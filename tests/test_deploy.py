@@ -12,6 +12,7 @@ import yaml
 
 from talm.api import kinds
 from talm.api.kinds import Kind
+from talm.api.words import Action, View
 from talm.hub.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -69,6 +70,13 @@ def test_every_rule_says_why_it_is_there(path: Path) -> None:
     assert rules
     for i in rules:
         assert lines[i - 1].startswith("  # "), lines[i : i + 3]
+
+
+def test_whoever_follows_progress_reads_every_view_and_action_of_ours_and_no_other() -> None:
+    (role,) = (made for made in OBJECTS if made["metadata"]["name"] == "talm-progress-viewer")
+    names = {rule["resources"][0]: rule.get("resourceNames", ()) for rule in role["rules"]}
+    assert tuple(names["managedclusterviews"]) == tuple(View)
+    assert tuple(names["managedclusteractions"]) == tuple(Action)
 
 
 def test_rights_on_the_fleet_do_not_come_with_rights_in_a_namespace() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from talm.api.cgu import ClusterGroupUpgrade
+from talm.api.meta import changed
 from talm.api.progress import RECORD_KEY, ProgressRecord
 from talm.api.words import FINALIZER, RUN_LABEL, View
 from talm.cli.told import Told
@@ -132,14 +133,19 @@ def record(done: int, total: int, **more: Any) -> ProgressRecord:
     return ProgressRecord(**{**given, **more})
 
 
-def view_body(cgu: ClusterGroupUpgrade, cluster: str, told: ProgressRecord) -> dict[str, Any]:
-    """The view of the record as the hub has it."""
-    labels = {RUN_LABEL: run_id(cgu.metadata)}
+def view_body(
+    cgu: ClusterGroupUpgrade, cluster: str, told: ProgressRecord, *, uid: str = ""
+) -> dict[str, Any]:
+    """The view of the record as the hub has it; `uid` is the CGU's where that is not the sample's."""
+    meta = changed(cgu.metadata, uid=uid or cgu.metadata.uid)
+    labels = {RUN_LABEL: run_id(meta)}
     return {
         "metadata": {"name": View.PROGRESS.value, "namespace": cluster, "labels": labels},
         "spec": {"scope": {"updateIntervalSeconds": 2}},
         "status": {
-            "conditions": [{"type": "Processing", "status": "True"}],
+            "conditions": [
+                condition("Processing", "True", "GetResourceProcessing", "Watching resources")
+            ],
             "result": {
                 "metadata": {"name": "pre-cache-progress", "labels": labels},
                 "data": {RECORD_KEY: msgspec.json.encode(told).decode()},

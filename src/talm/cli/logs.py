@@ -8,20 +8,17 @@ from typing import Final
 
 import click
 
-from talm.api import kinds
 from talm.api.cgu import ClusterGroupUpgrade
-from talm.api.ocm import ManagedClusterView
 from talm.api.progress import ProgressRecord
-from talm.api.words import BAD_PHASES, MANUAL_NAMESPACE, Phase, View
+from talm.api.words import BAD_PHASES, MANUAL_NAMESPACE, Phase
 from talm.cli import shell
 from talm.cli.documents import as_text, record_document
 from talm.cli.explain import check_member
-from talm.cli.reading import Found
-from talm.cli.told import Told, told_by
+from talm.cli.status import read_records
+from talm.cli.told import Told, order_of, told_on
 from talm.cli.words import moment, part, percent, size, span
 from talm.core.explain_cluster import failure_of
 from talm.core.fleet import stored_phases
-from talm.core.placements import run_id
 
 _ON_SPOKE: Final = (
     f"kubectl logs -n {MANUAL_NAMESPACE} job/pre-cache, on the spoke, while its pod is there"
@@ -47,7 +44,7 @@ _FAILED: Final = f"it has failed; until the CGU ends there is {_ON_SPOKE}"
 def logs(*, where: shell.Where, name: str, cluster: str, output: str | None) -> None:
     """Show what the workload of one cluster told last: attempts, counts, errors, its last lines.
 
-    It is read on the hub while the workload runs, from the view that the operator keeps; the cluster itself
+    It is read on the hub, where the operator has the workload's record told while it runs; the cluster itself
     is not asked. Where nothing is kept, the command says why, and where to look.
     """
     shell.run(_logs(where, name, cluster, output))
@@ -57,30 +54,26 @@ async def _logs(where: shell.Where, name: str, cluster: str, output: str | None)
     async with where.reader() as reader:
         cgu = await reader.cgu(name, where.namespace)
         check_member(cgu, cluster)
-        names = [View.PROGRESS.value]
-        found = await reader.of_clusters(kinds.VIEW, ManagedClusterView, names, [cluster])
-    view = found.objects.get((cluster, View.PROGRESS))
-    told = told_by(view, run_id(cgu.metadata)) if view is not None else None
+        records = await read_records(reader, [cluster])
+    told = told_on(cluster, order_of(cgu), records)
+    nothing = why_not(cgu, cluster, records.why(cluster)) if told is None else ""
     if output:
-        document = (
-            record_document(told.record) if told else {"unknown": why_not(cgu, cluster, found)}
-        )
+        document = record_document(told.record) if told else {"unknown": nothing}
         click.echo(as_text(document, output), nl=False)
         return
     if told is None:
-        click.echo(f"{cluster}: {why_not(cgu, cluster, found)}")
+        click.echo(f"{cluster}: {nothing}")
         return
     click.echo("\n".join(record_lines(cluster, told, dt.datetime.now(dt.UTC))))
 
 
-def why_not(cgu: ClusterGroupUpgrade, cluster: str, found: Found[ManagedClusterView]) -> str:
-    """Why there is no record, and where to look instead."""
+def why_not(cgu: ClusterGroupUpgrade, cluster: str, refused: str) -> str:
+    """Why there is no record, and where to look instead; `refused`: what may not be read, and why."""
     phase = stored_phases(cgu.status).get(cluster, Phase.NOT_STARTED)
     if phase in BAD_PHASES:
         entry = failure_of(cgu.status, cluster)
         said = f" ({entry.message})" if entry is not None and entry.message else ""
         return f"{phase}{said}: {_FAILED}"
-    refused = found.why(cluster)
     if refused and phase is Phase.ACTIVE:
         return f"{phase}: {refused}; {_ON_SPOKE}"
     return f"{phase}: {_WHY_NOT[phase]}"

@@ -1,20 +1,21 @@
-"""A look at clusters with the operator's own eyes: views and actions -> facts, as far as they may be read.
+"""A look at clusters with the operator's own eyes: views, actions, works -> facts, as far as may be read.
 
-The reasoning is the transport's (`spokes/viewaction.py`), fed with what this user could read instead of the
-operator's caches.  How actions ended that are gone again only the operator remembers.
+The reasoning is the transports' (`spokes/viewaction.py`, `spokes/workfacts.py`), fed with what this user
+could read instead of the operator's caches.  How actions ended that are gone again only the operator
+remembers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Generic
+from typing import Final, Generic, TypeVar
 
 from talm.api import kinds
-from talm.api.cgu import ClusterGroupUpgrade, PrecachingSpec
-from talm.api.ocm import ManagedCluster, ManagedClusterAction, ManagedClusterView
+from talm.api.cgu import ClusterGroupUpgrade
+from talm.api.ocm import ManagedCluster, ManagedClusterAction, ManagedClusterView, ManifestWork
 from talm.api.words import (
     AVAILABLE_CONDITION,
     FINAL_PHASES,
@@ -23,16 +24,22 @@ from talm.api.words import (
     Action,
     View,
 )
-from talm.cli.reading import Found, Key, Reader, S
+from talm.cli.inclusters import Found, Key, Selected, read, read_managed
+from talm.cli.reading import Reader
+from talm.cli.told import WORKS, order_of
 from talm.core.fleet import stored_phases
 from talm.core.model import Cluster, Fact, Rules, Sight, Snapshot
-from talm.core.placements import run_id
 from talm.errors import BadSpec
 from talm.spokes.base import Order
 from talm.spokes.profile import Profile
 from talm.spokes.profiles import PROFILES
 from talm.spokes.viewaction import ViewActionTransport
+from talm.spokes.workfacts import work_fact
+from talm.spokes.workmanifests import work_name
 
+T = TypeVar("T")
+_VIEWS: Final = [Selected.named(kinds.VIEW, ManagedClusterView, view) for view in View]
+_ACTIONS: Final = [Selected.named(kinds.ACTION, ManagedClusterAction, action) for action in Action]
 _EXISTING_VIEWS: Final = frozenset({View.SPEC.value, View.ACCOUNT.value, View.BINDING.value})
 
 
@@ -42,14 +49,13 @@ class Look:
 
     seen: Snapshot
     unknown: Mapping[str, str] = field(default_factory=dict)
-    views: Mapping[Key, ManagedClusterView] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class _Cache(Generic[S]):
-    objects: Mapping[Key, S]
+class _Cache(Generic[T]):
+    objects: Mapping[Key, T]
 
-    def get(self, name: str, namespace: str = "") -> S | None:
+    def get(self, name: str, namespace: str = "") -> T | None:
         return self.objects.get((namespace, name))
 
 
@@ -57,21 +63,33 @@ async def look(reader: Reader, cgu: ClusterGroupUpgrade, clusters: Collection[st
     """Look at the open ones of these clusters.  Raises ApiError for what is not just forbidden."""
     phases = stored_phases(cgu.status)
     wanted = [c for c in clusters if c in phases and phases[c] not in FINAL_PHASES]
-    views, actions, managed = await asyncio.gather(
-        reader.of_clusters(kinds.VIEW, ManagedClusterView, [v.value for v in View], wanted),
-        reader.of_clusters(kinds.ACTION, ManagedClusterAction, [a.value for a in Action], wanted),
-        reader.managed(wanted),
+    views, actions, works, managed = await asyncio.gather(
+        read(reader.client, wanted, *_VIEWS),
+        read(reader.client, wanted, *_ACTIONS),
+        read(reader.client, wanted, WORKS),
+        read_managed(reader.client, wanted),
     )
     now = dt.datetime.now(dt.UTC)
+    order = order_of(cgu)
+    by_work = _by_works(works.objects, order)
+    readable = [c for c in wanted if c not in by_work and not (views.why(c) or actions.why(c))]
+    by_view = {
+        cluster: sight
+        for cluster, sight in _by_views(
+            reader, views.objects, actions.objects, order, readable, now
+        ).items()
+        # A work that may not be read may say more than views that are not there.
+        if sight.fact is not Fact.UNASKED or not works.why(cluster)
+    }
     seen = Snapshot(
         now=now,
         rules=Rules(),
         cgu=cgu,
         clusters=_clusters(managed, wanted),
-        sights=_sights(reader, cgu, wanted, views, actions, now=now),
+        sights=by_view | by_work,
     )
-    unknown = {c: why for c in wanted if (why := views.why(c) or actions.why(c))}
-    return Look(seen, unknown, views.objects)
+    whys = {c: views.why(c) or actions.why(c) or works.why(c) for c in wanted}
+    return Look(seen, {c: why for c, why in whys.items() if why and c not in seen.sights})
 
 
 def _clusters(managed: Found[ManagedCluster], wanted: Collection[str]) -> dict[str, Cluster]:
@@ -90,45 +108,41 @@ def _clusters(managed: Found[ManagedCluster], wanted: Collection[str]) -> dict[s
     return found
 
 
-def _sights(
+def _by_works(works: Mapping[Key, ManifestWork], order: Order) -> dict[str, Sight]:
+    """Clusters that are reached by a work of this run, or that have one of an earlier run."""
+    sights = {}
+    for (cluster, name), work in works.items():
+        if name == work_name(order.run):
+            sights[cluster] = work_fact(work, order)
+        elif cluster not in sights:
+            sights[cluster] = Sight(
+                Fact.LEFTOVERS, f"ManifestWork {name} of an earlier run is there"
+            )
+    return sights
+
+
+def _by_views(
     reader: Reader,
-    cgu: ClusterGroupUpgrade,
-    wanted: Collection[str],
-    views: Found[ManagedClusterView],
-    actions: Found[ManagedClusterAction],
-    *,
+    views: Mapping[Key, ManagedClusterView],
+    actions: Mapping[Key, ManagedClusterAction],
+    order: Order,
+    clusters: Iterable[str],
     now: dt.datetime,
 ) -> dict[str, Sight]:
-    """What each cluster shows; those that could not be read whole are absent."""
-    readable = [c for c in wanted if not views.why(c) and not actions.why(c)]
+    """What views and actions show of these clusters."""
     try:
         transport = ViewActionTransport(
             reader.client,
-            _Cache(views.objects),
-            _Cache(actions.objects),
-            profile=_profile(views.objects),
-            namespace=_namespace(views.objects),
+            _Cache(views),
+            _Cache(actions),
+            profile=_profile(views),
+            namespace=_namespace(views),
             now=lambda: now,
         )
     except BadSpec:  # a view of this name that is not the operator's
         return {}
-    order = _order(cgu)
-    sights = {c: transport.look(c, order, now) for c in readable}
-    return {c: _with_holders(s, views.objects.get((c, View.NAMESPACE))) for c, s in sights.items()}
-
-
-def _order(cgu: ClusterGroupUpgrade) -> Order:
-    """As far as a look needs it: which run, which deadline, which specification."""
-    stored = cgu.status.precaching
-    return Order(
-        run=run_id(cgu.metadata),
-        cgu=cgu.metadata.name,
-        cgu_namespace=cgu.metadata.namespace,
-        spec=(stored.spec if stored else None) or PrecachingSpec(),
-        job_deadline_s=cgu.spec.remediation_strategy.timeout * 60,
-        clusters=len(stored_phases(cgu.status)),
-        image="",
-    )
+    sights = {c: transport.look(c, order, now) for c in clusters}
+    return {c: _with_holders(s, views.get((c, View.NAMESPACE))) for c, s in sights.items()}
 
 
 def _profile(views: Mapping[Key, ManagedClusterView]) -> Profile:

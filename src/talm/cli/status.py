@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import click
 
-from talm.api import kinds
 from talm.api.cgu import ClusterGroupUpgrade
-from talm.api.ocm import ManagedClusterView
+from talm.api.ocm import ManagedClusterView, ManifestWork
 from talm.api.words import View
 from talm.cli import shell
 from talm.cli.documents import as_text, cgu_document
+from talm.cli.inclusters import Found, read
 from talm.cli.reading import Reader
 from talm.cli.rows import CguRow, cgu_row, telling_clusters
 from talm.cli.tables import MOST_ROWS, cgu_lines, cluster_lines
-from talm.cli.told import Told, told_by
-from talm.core.placements import run_id
+from talm.cli.told import VIEWS, WORKS, Records, order_of, told_on
 
 _DOCUMENTS: Final = ("json", "yaml")
-
-ViewOf = Callable[[tuple[str, str]], ManagedClusterView | None]
 
 
 @click.command("status")
@@ -82,20 +81,44 @@ async def _once(
 
 
 async def rows_of(reader: Reader, cgus: Sequence[ClusterGroupUpgrade]) -> list[CguRow]:
-    """Read what the clusters at work have told, and put it beside what the CGUs say."""
-    telling = {cluster for cgu in cgus for cluster in telling_clusters(cgu)}
-    found = await reader.of_clusters(kinds.VIEW, ManagedClusterView, [View.PROGRESS], telling)
+    """Read what the clusters have told, and put it beside what the CGUs say."""
+    records = await read_records(
+        reader, {cluster for cgu in cgus for cluster in telling_clusters(cgu)}
+    )
     now = dt.datetime.now(dt.UTC)
-    return [cgu_row(cgu, told_of(cgu, found.objects.get), found.unknown, now) for cgu in cgus]
+    return [row_of(cgu, records, now) for cgu in cgus]
 
 
-def told_of(cgu: ClusterGroupUpgrade, view: ViewOf) -> dict[str, Told]:
-    """What the clusters have told in this CGU's run; `view` finds a view by (cluster, name)."""
-    run = run_id(cgu.metadata)
-    told = {}
-    for cluster in telling_clusters(cgu):
-        found = view((cluster, View.PROGRESS.value))
-        record = told_by(found, run) if found is not None else None
-        if record is not None:
-            told[cluster] = record
-    return told
+@dataclass(frozen=True, slots=True)
+class ReadRecords:
+    """Records as they were read; a `Records`."""
+
+    views: Found[ManagedClusterView]
+    works: Found[ManifestWork]
+
+    def view(self, cluster: str) -> ManagedClusterView | None:
+        return self.views.objects.get((cluster, View.PROGRESS))
+
+    def work(self, cluster: str, name: str) -> ManifestWork | None:
+        return self.works.objects.get((cluster, name))
+
+    def why(self, cluster: str) -> str:
+        # A cluster that has a view is not reached by works.
+        return self.views.why(cluster) or ("" if self.view(cluster) else self.works.why(cluster))
+
+
+async def read_records(reader: Reader, clusters: Collection[str]) -> ReadRecords:
+    """Read views and works of these clusters; raises ApiError."""
+    views, works = await asyncio.gather(
+        read(reader.client, clusters, VIEWS), read(reader.client, clusters, WORKS)
+    )
+    return ReadRecords(views, works)
+
+
+def row_of(cgu: ClusterGroupUpgrade, records: Records, now: dt.datetime) -> CguRow:
+    """Put a CGU together with what its clusters have told."""
+    order = order_of(cgu)
+    clusters = telling_clusters(cgu)
+    told = {c: t for c in clusters if (t := told_on(c, order, records)) is not None}
+    unknown = {c: why for c in clusters if c not in told and (why := records.why(c))}
+    return cgu_row(cgu, told, unknown, now)

@@ -1,20 +1,29 @@
-"""What a cluster's workload has told, as the hub shows it: a view's answer -> a record.
+"""What a cluster's workload has told, as the hub shows it: a view's answer or a work's feedback -> a record.
 
-Decided here: whether an answer is of this CGU's run, and how old a record may be before the workload
-counts as silent.  Not here: how views are read (reading.py, following.py).
+Decided here: where records are, whether one is of this CGU's run, and how old it may be before the workload
+counts as silent.  Not here: how they are read (inclusters.py, watch.py).
 """
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
-from talm.api.ocm import ManagedClusterView
+from talm.api import kinds
+from talm.api.cgu import ClusterGroupUpgrade, PrecachingSpec
+from talm.api.ocm import ManagedClusterView, ManifestWork
 from talm.api.progress import RECORD_KEY, ProgressRecord
-from talm.api.words import RUN_LABEL
+from talm.api.words import RUN_LABEL, View
+from talm.cli.inclusters import Selected
+from talm.core.fleet import stored_phases
+from talm.core.placements import run_id
+from talm.spokes.base import Order
+from talm.spokes.workfacts import told_record
+from talm.spokes.workmanifests import work_name
 
 # The workload writes at least every 30 s; twice that is a process that hangs, as the record's
 # description says, and clocks of spokes are allowed a minute.
@@ -37,13 +46,56 @@ class Told:
         return age if age > limit else None
 
 
+VIEWS: Final = Selected.named(kinds.VIEW, ManagedClusterView, View.PROGRESS)
+WORKS: Final = Selected(kinds.MANIFEST_WORK, ManifestWork, labels=RUN_LABEL)
+
+
+class Records(Protocol):
+    """Views and works as they were read, or are watched."""
+
+    def view(self, cluster: str) -> ManagedClusterView | None: ...
+
+    def work(self, cluster: str, name: str) -> ManifestWork | None: ...
+
+    def why(self, cluster: str) -> str:
+        """Why not everything of a cluster is known; "" when it is."""
+        ...
+
+
+def order_of(cgu: ClusterGroupUpgrade) -> Order:
+    """The CGU's order, as far as looking at its clusters needs it."""
+    stored = cgu.status.precaching
+    return Order(
+        run=run_id(cgu.metadata),
+        cgu=cgu.metadata.name,
+        cgu_namespace=cgu.metadata.namespace,
+        spec=(stored.spec if stored else None) or PrecachingSpec(),
+        job_deadline_s=cgu.spec.remediation_strategy.timeout * 60,
+        clusters=len(stored_phases(cgu.status)),
+        image="",
+    )
+
+
+def told_on(cluster: str, order: Order, records: Records) -> Told | None:
+    """The record of the order's run on one cluster, by whichever way it is reached."""
+    work = records.work(cluster, work_name(order.run))
+    if work is not None:
+        return _read(told_record(work, order), 0)
+    view = records.view(cluster)
+    return told_by(view, order.run) if view is not None else None
+
+
 def told_by(view: ManagedClusterView, run: str) -> Told | None:
     """The record of this run in a view of it; None when there is none (yet), or another run's."""
     result = view.status.result if view.status else None
     if result is None or (result.metadata.labels or {}).get(RUN_LABEL) != run:
         return None
+    return _read(result.data or {}, view.spec.scope.update_interval_seconds)
+
+
+def _read(data: Mapping[str, str], interval_s: int) -> Told | None:
     try:
-        record = msgspec.json.decode((result.data or {}).get(RECORD_KEY, ""), type=ProgressRecord)
+        record = msgspec.json.decode(data.get(RECORD_KEY, ""), type=ProgressRecord)
     except ValueError:
         return None
-    return Told(record, view.spec.scope.update_interval_seconds)
+    return Told(record, interval_s)

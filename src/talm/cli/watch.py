@@ -1,8 +1,8 @@
 """`talm status --watch`: live by watches, redrawn on a terminal, in a pipe a line for each change.
 
-    informer of CGUs ──┐
-                       ├──► changed ──► rows ──► the screen, or the lines by which they differ
-    informer of views ─┘
+    informer of CGUs ─────┐
+                          ├──► changed ──► rows ──► the screen, or the lines by which they differ
+    informers of records ─┘
 
 Decided here: what is watched, and when the watch ends (with the CGU that was named).  A terminal is also
 redrawn each second, since ages grow; nothing is asked of the API server for that.
@@ -21,14 +21,16 @@ import click
 
 from talm.api import kinds
 from talm.api.cgu import ClusterGroupUpgrade
-from talm.api.ocm import ManagedClusterView
+from talm.api.ocm import ManagedClusterView, ManifestWork
 from talm.api.words import View
 from talm.cli import shell
 from talm.cli.changes import Changes
-from talm.cli.reading import MOST_SINGLE_READS, Reader
-from talm.cli.rows import CguRow, cgu_row, telling_clusters
-from talm.cli.status import told_of
+from talm.cli.inclusters import MOST_SINGLE_READS, S, Selected, may_list
+from talm.cli.reading import Reader
+from talm.cli.rows import CguRow, telling_clusters
+from talm.cli.status import row_of
 from talm.cli.tables import OVER, cgu_lines, cluster_lines
+from talm.cli.told import VIEWS, WORKS
 from talm.cli.words import span
 from talm.core.explain import Situation
 from talm.errors import NoSuchObject
@@ -54,23 +56,22 @@ async def follow(where: shell.Where, name: str | None, *, everything: bool, wide
 
 
 class Watched:
-    """CGUs and the records of their clusters, as of now; `changed` is set whenever they change."""
+    """CGUs and the records of their clusters, as of now; `changed` is set whenever they change.
 
-    def __init__(self, reader: Reader, name: str, namespace: str, unknown: dict[str, str]) -> None:
+    A `Records`: what it has is as new as the watches.
+    """
+
+    def __init__(self, reader: Reader, name: str, namespace: str) -> None:
         self.name = name
         self.changed = asyncio.Event()
-        self.unknown = unknown
         self._client = reader.client
-        self._tasks: dict[str, asyncio.Task[Any]] = {}
-        self._views: dict[str, Informer[ManagedClusterView]] = {}
-        self._cgus = Informer(
-            reader.client,
-            kinds.CGU,
-            ClusterGroupUpgrade,
-            lambda *_: self.changed.set(),
-            namespace=namespace,
-            field_selector=f"metadata.name={name}" if name else "",
-        )
+        self._refused = self._refused_works = ""
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._views: dict[str, Informer[ManagedClusterView]] = {}  # by cluster; "": of all
+        self._works: dict[str, Informer[ManifestWork]] = {}
+        named = Selected.named(kinds.CGU, ClusterGroupUpgrade, name)
+        every = Selected(kinds.CGU, ClusterGroupUpgrade)
+        self._cgus = self._informer(named if name else every, namespace)
 
     @classmethod
     async def begin(cls, reader: Reader, name: str | None, namespace: str) -> Watched:
@@ -83,55 +84,63 @@ class Watched:
             namespace = namespace or (reader.namespace if note else "")
             if note:
                 click.echo(note, err=True)
-        everywhere = await reader.may_list(kinds.VIEW, View.PROGRESS)
-        watched = cls(reader, name or "", namespace, {"": everywhere} if everywhere else {})
-        if not everywhere:
-            watched._watch_views("")
+        watched = cls(reader, name or "", namespace)
+        watched._refused = await may_list(reader.client, VIEWS)
+        watched._refused_works = await may_list(reader.client, WORKS)
+        if not watched._refused:
+            watched._views[""] = watched._informer(VIEWS)
+        if not watched._refused_works:
+            watched._works[""] = watched._informer(WORKS)
         return watched
 
     async def __aenter__(self) -> Watched:
-        self._tasks["cgus"] = asyncio.ensure_future(self._cgus.run())
-        await self._cgus.synced.wait()
-        if "" in self._views:
-            await self._views[""].synced.wait()
+        first: list[Informer[Any]] = [self._cgus, *self._views.values(), *self._works.values()]
+        self._tasks += [asyncio.ensure_future(informer.run()) for informer in first]
+        await asyncio.gather(*(informer.synced.wait() for informer in first))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks.values():
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _watch_views(self, cluster: str) -> None:
-        """Watch the records of one cluster, or of all ("")."""
-        informer = Informer(
+    def _informer(self, wanted: Selected[S], namespace: str = "") -> Informer[S]:
+        return Informer(
             self._client,
-            kinds.VIEW,
-            ManagedClusterView,
+            wanted.kind,
+            wanted.struct,
             lambda *_: self.changed.set(),
-            namespace=cluster,
-            field_selector=f"metadata.name={View.PROGRESS}",
-            optional=True,
+            namespace=namespace,
+            field_selector=wanted.fields,
+            label_selector=wanted.labels,
+            optional=wanted.kind != kinds.CGU,
         )
-        self._views[cluster] = informer
-        self._tasks[f"views {cluster}"] = asyncio.ensure_future(informer.run())
 
     def rows(self) -> list[CguRow]:
         """Everything as of now."""
         now = dt.datetime.now(dt.UTC)
         cgus = [self._cgus.cache[key] for key in sorted(self._cgus.cache)]
-        if "" not in self._views:
+        if self._refused:
             self._watch_where_allowed(cgus)
-        return [cgu_row(cgu, told_of(cgu, self._view), self.unknown, now) for cgu in cgus]
+        return [row_of(cgu, self, now) for cgu in cgus]
 
     def _watch_where_allowed(self, cgus: list[ClusterGroupUpgrade]) -> None:
         """Where not all may be listed: those of each cluster at work, as long as they are few."""
         for cluster in {c for cgu in cgus for c in telling_clusters(cgu)} - self._views.keys():
             if len(self._views) < MOST_SINGLE_READS:
-                self._watch_views(cluster)
+                self._views[cluster] = self._informer(VIEWS, cluster)
+                self._tasks.append(asyncio.ensure_future(self._views[cluster].run()))
 
-    def _view(self, key: tuple[str, str]) -> ManagedClusterView | None:
-        informer = self._views.get("") or self._views.get(key[0])
-        return informer.get(key[1], key[0]) if informer is not None else None
+    def view(self, cluster: str) -> ManagedClusterView | None:
+        informer = self._views.get("") or self._views.get(cluster)
+        return informer.get(View.PROGRESS, cluster) if informer is not None else None
+
+    def work(self, cluster: str, name: str) -> ManifestWork | None:
+        informer = self._works.get("")
+        return informer.get(name, cluster) if informer is not None else None
+
+    def why(self, cluster: str) -> str:
+        return self._refused or ("" if self.view(cluster) else self._refused_works)
 
     @property
     def silence_s(self) -> float:

@@ -42,9 +42,15 @@ def etcd(program: Command, directory: Path, *, fsync: bool) -> list[str]:
 
 
 def api_server(
-    program: Command, pki: Authority, *, port: int, etcd_prefix: str, audit_log: Path | None
+    program: Command,
+    pki: Authority,
+    *,
+    port: int,
+    etcd_prefix: str,
+    audit_log: Path | None,
+    services: str,
 ) -> list[str]:
-    """kube-apiserver on `port`, which a ReservedPort holds."""
+    """kube-apiserver on `port`, which a ReservedPort holds; `services`: the addresses of Services."""
     command = [
         *program,
         f"--etcd-servers=unix://{ETCD_SOCKET}",
@@ -62,7 +68,7 @@ def api_server(
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={pki.service_account_key}",
         f"--service-account-signing-key-file={pki.service_account_key}",
-        "--service-cluster-ip-range=10.0.0.0/24",
+        f"--service-cluster-ip-range={services}",
         "--allow-privileged=true",
         "--profiling=false",
         "--shutdown-send-retry-after=true",  # ends 2 s after SIGTERM whoever watches, not 60 s
@@ -98,4 +104,14 @@ def controller_manager(
         f"--root-ca-file={pki.certificate}",
         "--kube-api-qps=200",  # its default, 20, holds back namespace deletion in a fleet
         "--kube-api-burst=400",
+    ]
+
+
+def scheduler(program: Command, *, kubeconfig: Path) -> list[str]:
+    """kube-scheduler, serving nothing."""
+    return [
+        *program,
+        f"--kubeconfig={kubeconfig}",
+        "--secure-port=0",
+        "--leader-elect=false",
     ]

@@ -52,6 +52,7 @@ class ControlPlane:
     fsync: False loses data in a power cut, not in a crash, and is what tests want.
     audit: writes `audit_log`, one JSON line per request at level Metadata.
     etcd: another control plane, running as long as this one, whose etcd keeps this one's data too.
+    services: the addresses of Services; its first one is the API server's, as pods know it.
     """
 
     directory: Path
@@ -61,6 +62,7 @@ class ControlPlane:
     audit: bool = False
     etcd: ControlPlane | None = None
     progress: Progress = say_nothing
+    services: str = "10.0.0.0/24"
     server: str = field(default="", init=False)
     _programs: Programs = field(init=False)
     _authority: Authority = field(init=False)
@@ -221,6 +223,7 @@ class ControlPlane:
             port=self._port.number,
             etcd_prefix=f"/registry-{self.name}" if self.etcd else "/registry",
             audit_log=self.audit_log,
+            services=self.services,
         )
 
     def _start_manager(self) -> None:

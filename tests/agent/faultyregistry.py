@@ -34,9 +34,10 @@ class Answers:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cuts:
-    """The connection is lost after so many bytes of the body."""
+    """The connection is lost after so many bytes of the body; not `ranged`: of the whole blob."""
 
     after: int
+    ranged: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,6 +120,11 @@ class FaultyRegistry:
 
     async def token(self, request: web.Request) -> web.Response:
         self.scopes.append(request.query["scope"])
+        fault = self._next_fault(request.path)
+        if isinstance(fault, Answers):
+            return web.Response(status=fault.status, headers=dict(fault.headers))
+        if isinstance(fault, Changes):
+            return web.Response(body=fault.body)
         expected = f"Basic {base64.b64encode(USER.encode()).decode()}"
         if request.headers.get("Authorization") != expected:
             return web.Response(status=HTTPStatus.UNAUTHORIZED)
@@ -161,7 +167,8 @@ class FaultyRegistry:
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
         if asked:
             self.ranges.append(asked[0])
-        if asked and not isinstance(fault, IgnoresRange):
+        ignored = isinstance(fault, IgnoresRange) or (isinstance(fault, Cuts) and not fault.ranged)
+        if asked and not ignored:
             start = int(asked[1])
             end = min(end, int(asked[2]) + 1) if asked[2] else end
             if start >= len(body):

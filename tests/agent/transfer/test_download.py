@@ -261,10 +261,11 @@ async def test_a_full_disk_fails_at_once_with_the_image(
     assert len(registry.asked) == 1
 
 
+@pytest.mark.parametrize("size", [40_000, 275_000], ids=["in one piece", "in ranges"])
 async def test_a_mirror_that_serves_a_damaged_blob_is_not_asked_for_it_again(
-    registry: FaultyRegistry, run: Runs, tmp_path: Path
+    registry: FaultyRegistry, run: Runs, tmp_path: Path, size: int
 ) -> None:
-    one = blob(registry, 40_000)
+    one = blob(registry, size)
     file = tmp_path / "node/etc/containers/registries.conf"
     file.parent.mkdir(parents=True)
     async with serve() as mirror:
@@ -273,8 +274,34 @@ async def test_a_mirror_that_serves_a_damaged_blob_is_not_asked_for_it_again(
         file.write_text(text)
         async with run(node=Node(read_mirrors(tmp_path / "node"))) as bringing:
             await bringing.bring(one)
-        assert len(mirror.asked) == 1
-    assert len(registry.asked) == 1
+        assert mirror.blob_bytes == size
+    assert registry.blob_bytes == size
+
+
+async def test_a_registry_that_always_cuts_and_heeds_no_range_is_given_up(
+    registry: FaultyRegistry, run: Runs
+) -> None:
+    """The same bytes again and again are no progress, and cost a metered link."""
+    one = blob(registry, 40_000)
+    registry.fails(one.digest, *[Cuts(20_000, ranged=False)] * 100)
+    async with run(retry_for_s=1.0) as bringing:
+        with pytest.raises(
+            AgentError, match=r"received 20000 of 40000.*given up after 1 s"
+        ) as caught:
+            await bringing.bring(one)
+    assert caught.value.kind == "RegistryUnreachable"
+    assert registry.blob_bytes < 20 * 20_000
+
+
+async def test_a_registry_that_always_serves_another_range_is_given_up_and_keeps_what_came(
+    registry: FaultyRegistry, run: Runs
+) -> None:
+    one = blob(registry, 40_000)
+    registry.fails(one.digest, Cuts(20_000), *[MovesRange()] * 100)
+    async with run(retry_for_s=1.0) as bringing:
+        with pytest.raises(AgentError, match="asked from byte 20000, the registry serves"):
+            await bringing.bring(one)
+        assert bringing.spool.held(one.digest) == 20_000
 
 
 async def test_all_streams_share_the_bandwidth(

@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -81,6 +82,7 @@ class Downloads:
         self._bucket = bucket
         self._turns = Turns(streams)
         self._flights: dict[str, asyncio.Task[AgentError | None]] = {}
+        self._sources: defaultdict[str, set[Endpoint]] = defaultdict(set)  # by digest
 
     async def bring(self, group: asyncio.TaskGroup, image: Image, missing: Sequence[Blob]) -> None:
         """Have every blob of `missing` in the spool, sharing the flights of other images.
@@ -195,19 +197,18 @@ class Downloads:
         Raises Passing when something is still missing, Corrupt when it is not the blob.
         """
         hasher = None
-        source: Endpoint | None = None
         held = self._spool.prefix(blob.digest)
         if held < blob.size or not blob.size:
             async with self._registry.blob(reference, blob.digest, held) as stream:
-                source = stream.endpoint
                 if stream.start < held:
                     self._counter.dropped(held)
                 partial = self._spool.partial(blob.digest)
                 part = _Part(partial, stream.start, blob.size - stream.start)
                 hasher = await self._receive(stream, blob, part, patience)
         found = await self._digest(blob, hasher)
+        sources = self._sources.pop(blob.digest, set())
         if found != blob.digest:
-            if source:
+            for source in sources:  # which of them was wrong, nobody can tell
                 self._registry.distrust(source)
             raise Corrupt(f"{blob.digest} arrives as {found}")
         with storage_errors(self._spool.directory):
@@ -230,11 +231,13 @@ class Downloads:
         """
         hasher = None if stream.start else hashlib.new(blob.digest.partition(":")[0])
         left = part.missing
+        self._sources[blob.digest].add(stream.endpoint)
         with storage_errors(part.file), part.file.open("ab") as file:
             file.truncate(part.held)
             try:
-                async for chunk in self._chunks(stream, blob, patience):
+                async for chunk in self._chunks(stream, blob):
                     left -= len(chunk)
+                    patience.reached(part.held + part.missing - left)
                     if left < 0:
                         break
                     file.write(chunk)
@@ -254,11 +257,8 @@ class Downloads:
             raise Passing(f"{blob.digest}: the connection ended {left} bytes early")
         return hasher
 
-    async def _chunks(
-        self, stream: BlobStream, blob: Blob, patience: Patience
-    ) -> AsyncIterator[bytes]:
+    async def _chunks(self, stream: BlobStream, blob: Blob) -> AsyncIterator[bytes]:
         """Yield what arrives, at the pace that all streams are allowed together."""
         async for chunk in stream.chunks(blob.digest):
-            patience.gained()
             yield chunk
             await self._bucket.take(len(chunk))

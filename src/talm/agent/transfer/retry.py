@@ -122,7 +122,7 @@ REAL_CLOCK: Final = Clock()
 class Patience:
     """How long one request is tried again: until `retry_for_s` have brought nothing.
 
-    `gained()` (bytes came) starts the count afresh: a slow link that moves is never given up.
+    `reached()` (bytes came) starts the count afresh: a slow link that moves is never given up.
     `persistent`: somebody else ends the run (its Job has a deadline), so only what is stubborn,
     and has been nothing else for so long, is given up.
     """
@@ -139,7 +139,18 @@ class Patience:
         self._on_retry = on_retry
         self._persistent = persistent
         self._clock = clock
+        self._furthest = 0
         self.gained()
+
+    def reached(self, position: int) -> None:
+        """Note that bytes came up to `position`; it is a gain when none had come so far before.
+
+        Who is sent the same bytes again and again (ranges ignored, every transfer cut) gains
+        nothing.
+        """
+        if position > self._furthest:
+            self._furthest = position
+            self.gained()
 
     def gained(self) -> None:
         """Forget the failures so far."""

@@ -1,5 +1,7 @@
 """A small node for a spoke's real API server: it binds pods to itself and runs them as processes.
 
+A spoke may have several: the first to bind a pod has it, wherever the pod may go.
+
     Pod appears ─► bound ─► files, token ─► process ─► Running ─► Succeeded | Failed
                      │          └ not there: ContainerCreating, ImagePullBackOff, asked again
                      └ deletion at any time: SIGTERM, grace, SIGKILL, then the object goes
@@ -27,6 +29,7 @@ from talm.errors import AlreadyExists, SetupError
 from talm.kube.cache import Key
 from talm.kube.client import Client
 from talm.kube.watch import Informer
+from talm.sim.node import podwire
 from talm.sim.node.podfiles import ClusterAccess, PodFiles
 from talm.sim.node.podlife import PodLife
 from talm.sim.node.podwire import PodObject, wire_time
@@ -81,13 +84,14 @@ class SimulatedNode:
         """Where a path of the node (a hostPath volume) really is."""
         return self.host / path.strip("/")
 
-    async def kill(self, namespace: str) -> None:
+    async def kill(self, namespace: str, pod: str = "") -> None:
         """Kill (SIGKILL) what runs in a namespace's pods, as the kernel does when memory is short.
 
-        Returns when the processes are gone.
+        With `pod` that one alone.  Returns when the processes are gone.
         """
         for life, _ in tuple(self._lives.values()):
-            await life.kill(namespace)
+            if pod in ("", life.pod):
+                await life.kill(namespace)
 
     async def run(self) -> None:
         """Register the node, run its pods.  `ready` is set once both have begun."""
@@ -142,11 +146,10 @@ class SimulatedNode:
     def _is_ours(self, pod: PodObject) -> bool:
         if pod.node_name:
             return pod.node_name == self.name
-        wanted = pod.spec.get("nodeSelector") or {}
         return (
             pod.spec.get("schedulerName", _DEFAULT_SCHEDULER) == _DEFAULT_SCHEDULER
             and pod.metadata.deletion_timestamp is None
-            and wanted.items() <= self._labels().items()
+            and podwire.may_go_to(pod.spec, self.name, self._labels())
         )
 
     def _labels(self) -> dict[str, str]:

@@ -72,6 +72,11 @@ class PodLife:
         self._container: Container | None = None
         self.changed(pod)
 
+    @property
+    def pod(self) -> str:
+        """The pod's name."""
+        return self._pod.metadata.name
+
     def changed(self, pod: PodObject) -> None:
         """Take note of the pod's newest version."""
         self._pod = pod

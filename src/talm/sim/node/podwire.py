@@ -43,6 +43,28 @@ class PodObject(Wire, frozen=True, kw_only=True):
         return str(self.status.get("phase") or "Pending")
 
 
+def may_go_to(spec: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> bool:
+    """Whether a scheduler might bind a pod to this node: node selector, and affinity by name alone."""
+    wanted = spec.get("nodeSelector") or {}
+    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
+    terms = required["nodeSelectorTerms"] if required else None
+    return wanted.items() <= labels.items() and (
+        terms is None or any(_names(term, name) for term in terms)
+    )
+
+
+def _names(term: Mapping[str, Any], name: str) -> bool:
+    """One term; a requirement of another form than `metadata.name In [...]` is met by no node here."""
+    by_name = {"key": "metadata.name", "operator": "In"}
+    fields = term.get("matchFields") or ()
+    return (
+        bool(fields)
+        and not term.get("matchExpressions")
+        and all(by_name.items() <= field.items() and name in field["values"] for field in fields)
+    )
+
+
 def unsupported(spec: Mapping[str, Any]) -> str:
     """Say why the simulated node will not run a pod; "" when it will."""
     if len(spec.get("containers") or ()) != 1 or spec.get("initContainers"):

@@ -26,10 +26,17 @@ def test_the_defaults_need_a_workload_image_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
-        ({"transport": "pigeon"}, "transport is 'pigeon': it must be one of auto, viewaction"),
+        (
+            {"transport": "pigeon"},
+            "transport is 'pigeon': it must be one of auto, view-action, manifest-work",
+        ),
         (
             {"image_store": "docker"},
             "image-store is 'docker': it must be one of auto, oci-layout, ",
+        ),
+        (
+            {"transport": "manifest-work", "profile": "existing"},
+            "transport manifest-work carries profile talm alone, not existing",
         ),
         ({"conditions": "none"}, "conditions is 'none': it must be one of all, manual, current"),
         ({"log_level": "loud"}, "log-level is 'loud': it must be one of debug, info"),

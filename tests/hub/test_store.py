@@ -10,6 +10,7 @@ import pytest
 
 from talm.api import kinds
 from talm.api.meta import changed
+from talm.api.words import RUN_LABEL, VIEW_ADD_ON
 from talm.core.model import Cluster
 from talm.hub.store import CHILD_POLICIES, Key, Store
 from tests.hub.fakehub import FakeHub, followed
@@ -51,6 +52,10 @@ async def test_every_kind_is_followed_and_told_of_by_its_own_name(
     put_policy(hub, "upgrade", ["c1"])
     hub.put(kinds.VIEW, "v", "c1")
     hub.put(kinds.ACTION, "a", "c1")
+    hub.put(kinds.MANIFEST_WORK, "w", "c1", metadata={"labels": {RUN_LABEL: "run-1"}})
+    hub.put(kinds.MANIFEST_WORK, "somebody-elses", "c1")
+    hub.put(kinds.ADD_ON, VIEW_ADD_ON, "c1")
+    hub.put(kinds.ADD_ON, "somebody-elses", "c1")
     hub.put(kinds.PLACEMENT, "p", "pol")
     hub.put(kinds.PLACEMENT_BINDING, "p", "pol")
     hub.put(kinds.PRE_CACHING_CONFIG, "cfg", "ztp")
@@ -65,6 +70,8 @@ async def test_every_kind_is_followed_and_told_of_by_its_own_name(
             (CHILD_POLICIES, ("c1", "pol.upgrade")),
             ("managedclusterviews", ("c1", "v")),
             ("managedclusteractions", ("c1", "a")),
+            ("manifestworks", ("c1", "w")),
+            ("managedclusteraddons", ("c1", VIEW_ADD_ON)),
             ("placements", ("pol", "p")),
             ("placementbindings", ("pol", "p")),
             ("precachingconfigs", ("ztp", "cfg")),

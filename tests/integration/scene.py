@@ -74,7 +74,7 @@ def first_lasts(seconds: float) -> Scenario:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """What a test works with; `names` are its clusters."""
+    """What a test works with; `names` are its clusters, `transport` is the operators' setting."""
 
     hub: ControlPlane
     client: Client
@@ -82,10 +82,11 @@ class Scene:
     namespace: str
     names: list[str]
     fleet: Fleet
+    transport: str
 
     def operator(self, **settings: Any) -> Operator:
         """An operator for the scene, to be entered."""
-        return Operator(self.hub, self.directory, **settings)
+        return Operator(self.hub, self.directory, **{"transport": self.transport, **settings})
 
     def watch(self, name: str) -> Journal:
         """A journal of a CGU, to be entered before the CGU is made."""
@@ -161,10 +162,10 @@ class Scene:
         await self.says(name, "Ready", "True", "UpgradeCompleted", seconds=seconds)
 
     async def on_hub(self, clusters: Sequence[str] | None = None) -> list[str]:
-        """Views and actions in the namespaces of the clusters (None: all)."""
+        """Views, actions and works in the namespaces of the clusters (None: all)."""
         where = set(self.names if clusters is None else clusters)
         found = []
-        for kind in (kinds.VIEW, kinds.ACTION):
+        for kind in (kinds.VIEW, kinds.ACTION, kinds.MANIFEST_WORK):
             for body in await self.client.list(kind):
                 meta = body["metadata"]
                 if meta["namespace"] in where:
@@ -284,7 +285,13 @@ class Journal:
 
 @asynccontextmanager
 async def set_scene(
-    hub: ControlPlane, client: Client, directory: Path, clusters: int, **fleet: Any
+    hub: ControlPlane,
+    client: Client,
+    directory: Path,
+    clusters: int,
+    *,
+    transport: str = "auto",
+    **fleet: Any,
 ) -> AsyncIterator[Scene]:
     """Play so many clusters on a hub that has CRDs and roles; `fleet` are FleetSettings."""
     mark = f"s{uuid.uuid4().hex[:6]}"
@@ -299,7 +306,7 @@ async def set_scene(
     try:
         async with Fleet(client, names, FleetSettings(**{**given, **fleet})) as played:
             await world.prepare(client, namespace=mark, label=mark)
-            scene = Scene(hub, client, directory, mark, names, played)
+            scene = Scene(hub, client, directory, mark, names, played, transport)
             await is_judged(scene)
             yield scene
     finally:

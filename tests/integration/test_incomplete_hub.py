@@ -31,7 +31,7 @@ async def test_views_and_actions_that_come_late_are_used_once_they_are_there(
             await client.delete(kinds.CRD, name)
         await world.until(lambda: are_gone(client), "views and actions are not served")
         async with (
-            set_scene(hub, client, hub.directory, 2) as scene,
+            set_scene(hub, client, hub.directory, 2, transport="view-action") as scene,
             scene.operator() as operator,
             scene.watch("up") as journal,
         ):

@@ -32,8 +32,6 @@ from talm.kube.lease import Leadership, LeaseTimes, is_renewed
 from talm.kube.queue import Gap, WorkQueue, run_workers
 from talm.spokes.base import PodTerms
 from talm.spokes.ownstore import choose_store
-from talm.spokes.profiles import PROFILES
-from talm.spokes.viewaction import ViewActionTransport
 
 from .apply import Applier
 from .graph import GraphSettings, UpdateGraph
@@ -44,6 +42,7 @@ from .notify import EventNotifier
 from .observe import Observer
 from .persist import Persister
 from .placements import Placements
+from .reach import open_ways
 from .reconcile import Reconciler
 from .routes import Routes
 from .settings import Settings
@@ -146,21 +145,13 @@ class Operator:
     ) -> None:
         settings = self._settings
         store = Store(client, self._heard)
-        transport = ViewActionTransport(
-            client,
-            store.views,
-            store.actions,
-            profile=PROFILES[settings.profile],
-            namespace=settings.spoke_namespace,
-            now=self._now,
-            terms=self._terms(store),
-        )
-        self._transport = transport
+        ways = open_ways(client, store, settings, now=self._now, terms=self._terms(store))
+        self._ways = ways
         self._store = store
         throttle = Throttle(settings.concurrency)
         client.on_call = self._on_call(throttle)
         self._metrics.follow(store, lambda: len(self._queue), lambda: throttle.limit)
-        lookout = Lookout(transport)
+        lookout = Lookout(ways.used)
         observer = Observer(
             store,
             self._routes,
@@ -272,9 +263,11 @@ class Operator:
     def _heard(self, name: str, key: Key, old: Any, new: Any) -> None:
         """A change on the hub: the transport first, then the CGUs that it may concern."""
         if name == kinds.VIEW.plural:
-            self._transport.view_changed(key, old, new)
+            self._ways.views.view_changed(key, old, new)
         elif name == kinds.ACTION.plural:
-            self._transport.action_changed(key, old, new)
+            self._ways.views.action_changed(key, old, new)
+        elif name == kinds.MANIFEST_WORK.plural:
+            self._ways.works.work_changed(key, old, new)
         for cgu in tuple(self._routes.heard(name, key, old, new)):
             self._queue.add(cgu)
 

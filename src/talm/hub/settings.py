@@ -41,8 +41,10 @@ class Settings:
         "talm-system", "Namespace of the operator's Lease; in a pod, the pod's own namespace."
     )
     transport: str = setting(
-        "auto", "How spokes are reached; auto takes the way that the hub serves.",
-        choices=("auto", "viewaction"),
+        "auto", "How spokes are reached: by ManagedClusterViews and -Actions, or by one ManifestWork for "
+        "each cluster. auto: cluster by cluster, views and actions where the cluster has the add-on "
+        "work-manager, else works. Profile existing knows views and actions alone.",
+        choices=("auto", "view-action", "manifest-work"),
     )  # fmt: skip
     profile: str = setting(
         "talm", "What is put on a spoke: our own workload, or the existing operator's to the byte.",
@@ -171,6 +173,10 @@ def check(settings: Settings) -> Settings:
             )
         if field.name in POSITIVE and not (value > 0 and math.isfinite(value)):
             raise SetupError(f"{flag(field.name)} is {value}: it must be positive")
+    if settings.transport == "manifest-work" and settings.profile != "talm":
+        raise SetupError(
+            f"transport manifest-work carries profile talm alone, not {settings.profile}"
+        )
     if not settings.retry_period < settings.renew_deadline < settings.lease_duration:
         raise SetupError("retry-period < renew-deadline < lease-duration must hold")
     _, colon, port = settings.bind_address.rpartition(":")

@@ -21,10 +21,13 @@ from talm.api.words import (
     CGU_NAMESPACE_LABEL,
     OVERRIDES_CONFIG_MAP,
     ROOT_POLICY_LABEL,
+    RUN_LABEL,
+    VIEW_ADD_ON,
 )
 from talm.core.model import Cluster, RootPolicy
 from talm.kube.client import Client
 from talm.kube.watch import Informer
+from talm.spokes.workdesk import BY_CLUSTER
 
 from .policyreader import read_policy
 
@@ -61,6 +64,15 @@ class Store:
         self.actions: Informer[ocm.ManagedClusterAction] = informer(
             kinds.ACTION, ocm.ManagedClusterAction, optional=True
         )
+        # Works of pre-caching alone: other controllers' may be many, and big.
+        self.works: Informer[ocm.ManifestWork] = informer(
+            kinds.MANIFEST_WORK, ocm.ManifestWork, optional=True,
+            label_selector=RUN_LABEL, indexes={BY_CLUSTER: _by_namespace},
+        )  # fmt: skip
+        self.add_ons: Informer[ocm.ManagedClusterAddOn] = informer(
+            kinds.ADD_ON, ocm.ManagedClusterAddOn, optional=True,
+            field_selector=f"metadata.name={VIEW_ADD_ON}",
+        )  # fmt: skip
         self.roots: Informer[ocm.Policy] = informer(
             kinds.POLICY, ocm.Policy, optional=True,
             label_selector=f"!{ROOT_POLICY_LABEL}", indexes={"name": _by_name},
@@ -195,6 +207,10 @@ def _version(meta: ObjectMeta) -> int:
 
 def _by_name(obj: ocm.Policy | ocm.ChildPolicy) -> tuple[str, ...]:
     return (obj.metadata.name,)
+
+
+def _by_namespace(obj: ocm.ManifestWork) -> tuple[str, ...]:
+    return (obj.metadata.namespace,)
 
 
 def _by_cgu(obj: ocm.Placement | ocm.PlacementBinding) -> tuple[str, ...]:

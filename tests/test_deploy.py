@@ -73,7 +73,7 @@ def test_every_rule_says_why_it_is_there(path: Path) -> None:
 
 
 def test_whoever_follows_progress_reads_every_view_and_action_of_ours_and_no_other() -> None:
-    (role,) = (made for made in OBJECTS if made["metadata"]["name"] == "talm-progress-viewer")
+    (role,) = (m for m in OBJECTS if m.get("metadata", {}).get("name") == "talm-progress-viewer")
     names = {rule["resources"][0]: rule.get("resourceNames", ()) for rule in role["rules"]}
     assert tuple(names["managedclusterviews"]) == tuple(View)
     assert tuple(names["managedclusteractions"]) == tuple(Action)

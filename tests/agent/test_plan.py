@@ -93,3 +93,22 @@ def test_every_image_is_planned_once_and_each_next_one_needs_the_least(
         there |= {blob.digest for blob in planned.missing}
     unique = {blob.digest: blob.size for blobs in missing.values() for blob in blobs}
     assert plan.missing_bytes == sum(unique.values())
+
+
+@given(
+    SETS, st.frozensets(st.integers(0, 7)), st.dictionaries(st.integers(0, 7), st.integers(0, 900))
+)
+def test_every_blob_counts_once_and_what_is_held_is_not_downloaded(
+    contents: list[frozenset[int]], held: frozenset[int], spooled: dict[int, int]
+) -> None:
+    images = [image(number, *blobs) for number, blobs in enumerate(contents)]
+    plan = make_plan(images, lacking(images, *held), {DIGESTS[n]: s for n, s in spooled.items()})
+    named = {DIGESTS[n] for blobs in contents for n in blobs}
+    missing = named - {DIGESTS[n] for n in held}
+    assert sorted(blob.digest for blob in plan.blobs) == sorted(named)
+    assert sorted(blob.digest for blob in plan.missing) == sorted(missing)
+    assert plan.total_bytes == sum(SIZES[digest] for digest in named)
+    assert plan.download_bytes == sum(
+        max(0, SIZES[digest] - spooled.get(DIGESTS.index(digest), 0)) for digest in missing
+    )
+    assert plan.cached == sum(not missing & {blob.digest for blob in i.blobs} for i in images)

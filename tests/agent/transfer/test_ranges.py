@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,49 @@ def test_a_piece_that_was_appended_in_part_when_we_were_killed_goes_on(
     Ranges(spool, BLOB, 20)
     assert spool.partial(BLOB.digest).read_bytes() == CONTENT[: max(50, 30 + appended)]
     assert spool.pieces(BLOB.digest) == []
+
+
+def one_run(spool: Spool, at_most: int, progress: list[int], killed: Path) -> int:
+    """Take a range for each number and bring so many bytes of it; `killed` is what a kill leaves."""
+    ranges, brought, open_ranges = Ranges(spool, BLOB, at_most), 0, []
+    for amount in progress:
+        if not ranges.open:
+            break
+        taking = ranges.take()
+        start, end, file = taking.__enter__()
+        open_ranges.append(taking)
+        at = spool.prefix(BLOB.digest) if file == spool.partial(BLOB.digest) else start
+        content = CONTENT[at : min(at + amount, end)]
+        with file.open("ab") as target:
+            target.write(content)
+        brought += len(content)
+    shutil.copytree(spool.directory, killed)
+    for taking in open_ranges:
+        taking.__exit__(None, None, None)
+    return brought
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 30), max_size=6), max_size=5),
+    st.integers(1, 40),
+    st.booleans(),
+)
+def test_a_blob_that_is_interrupted_again_and_again_is_whole_and_no_byte_came_twice(
+    tmp_path_factory: pytest.TempPathFactory,
+    runs: list[list[int]],
+    at_most: int,
+    killed: bool,
+) -> None:
+    """`killed`: nothing was tidied up; else each run was ended by a signal."""
+    spool, brought = Spool(tmp_path_factory.mktemp("spool")), 0
+    for progress in [*runs, [100] * 100]:
+        left = tmp_path_factory.mktemp("left") / "spool"
+        brought += one_run(spool, at_most, progress, left)
+        if killed:
+            spool = Spool(left)
+    spool.join(BLOB.digest, ())
+    assert spool.partial(BLOB.digest).read_bytes() == CONTENT
+    assert spool.held(BLOB.digest) == brought == len(CONTENT)
 
 
 def test_a_piece_that_grows_is_not_joined_and_dropping_a_blob_drops_its_pieces(

@@ -97,7 +97,7 @@ def test_the_rules_are_what_decides() -> None:
 
 
 def test_every_setting_has_a_reason_and_numbers_have_units() -> None:
-    counts = {"workers", "concurrency"}
+    counts = {"workers", "concurrency", "nodes_at_once"}
     for field in dataclasses.fields(Settings):
         assert field.metadata["why"].endswith((".", ")"))
         if type(field.default) in (int, float) and field.name not in counts:

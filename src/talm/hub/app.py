@@ -136,7 +136,11 @@ class Operator:
 
         def terms(cluster: str) -> PodTerms:
             found = store.managed_clusters.get(cluster)
-            return PodTerms(choose_store(found, settings.image_store), settings.secrets)
+            return PodTerms(
+                choose_store(found, settings.image_store),
+                settings.secrets,
+                nodes_at_once=settings.nodes_at_once,
+            )
 
         return terms
 

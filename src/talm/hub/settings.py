@@ -12,7 +12,7 @@ import datetime as dt
 import math
 from typing import Any, Final
 
-from talm.api.pod import StoreKind
+from talm.api.pod import NODES_AT_ONCE, StoreKind
 from talm.core.model import Rules, Vocabulary
 from talm.errors import BadSpec, SetupError
 from talm.spokes.manifests import check_spoke_namespace
@@ -72,6 +72,10 @@ class Settings:
     pull_secrets: str = setting(
         "", "Secrets for the workload's own image, comma separated. They must come to be in the spoke's "
         "namespace, which each run makes anew; the kubelet's own pull secret needs no name.",
+    )  # fmt: skip
+    nodes_at_once: int = setting(
+        NODES_AT_ONCE, "How many nodes of a cluster pull at the same time where a PreCachingConfig says "
+        "`nodes: all`; they share the cluster's link.",
     )  # fmt: skip
     setup_deadline: int = setting(
         30, "A cluster whose Job has not become active by then fails; time in which it is "
@@ -146,7 +150,7 @@ class Settings:
 
 
 POSITIVE: Final = (
-    "setup_deadline", "unavailable_grace", "workers", "concurrency", "lease_duration",
+    "nodes_at_once", "setup_deadline", "unavailable_grace", "workers", "concurrency", "lease_duration",
     "renew_deadline", "retry_period", "graph_timeout", "shutdown_grace",
 )  # fmt: skip
 

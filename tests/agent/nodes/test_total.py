@@ -121,8 +121,9 @@ def test_nodes_that_are_left_out_are_told_once() -> None:
 def test_everything_is_pinned_only_when_every_node_says_so() -> None:
     assert total(at("a"), at("b")).record.pinned is None
     assert total(at("a", said=record(pinned=True)), at("b")).record.pinned is True
-    mixed = [at("a", said=record(pinned=True)), at("b", said=record(pinned=False))]
-    assert total(*mixed).record.pinned is False
+    no = record(pinned=False, not_pinned="403")
+    mixed = total(at("a", said=record(pinned=True)), at("b", said=no), at("c", said=no)).record
+    assert (mixed.pinned, mixed.not_pinned) == (False, "node b: 403")
 
 
 def test_a_record_of_many_nodes_is_bounded_and_its_counts_are_complete() -> None:

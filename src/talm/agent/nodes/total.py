@@ -53,6 +53,7 @@ class Total(Progress):
             nodes_failed=sum(one.state is State.FAILED for one in standings),
             failed=tuple(_entry(one.node, one.error) for one in standings if one.error),
             pinned=_pinned(standings),
+            not_pinned=_not_pinned(standings),
         )
         self._tell_trouble(standings)
         if before.phase != RunPhase.DOWNLOADING and sums["images_total"]:
@@ -133,3 +134,11 @@ def _far(one: Standing) -> str:
 def _pinned(standings: Sequence[Standing]) -> bool | None:
     known = [one.record.pinned for one in standings if one.record and one.record.pinned is not None]
     return all(known) if known else None
+
+
+def _not_pinned(standings: Sequence[Standing]) -> str:
+    """The first node's reason: most often it is that of all."""
+    for one in standings:
+        if one.record and one.record.not_pinned:
+            return cut(f"node {one.node}: {one.record.not_pinned}", _MAX_TEXT)
+    return ""

@@ -20,7 +20,15 @@ from talm.errors import AgentError
 from talm.sim.images import SyntheticImage, build_image
 from talm.sim.plane.binaries import find_program
 
-from .samples import docker_listed, docker_schema_2, listed, resolved, runnable, spooled
+from .samples import (
+    docker_listed,
+    docker_schema_2,
+    listed,
+    resolved,
+    runnable,
+    spooled,
+    zstd_layers,
+)
 
 BASE = {"base": b"shared by many"}
 BUILT = build_image("a", [BASE, {"file": b"content"}])
@@ -50,6 +58,14 @@ async def test_an_image_keeps_its_digest_and_is_listed_by_name(
         stored = await containerd.blob(blob, tmp_path)
         assert stored is not None
         assert stored.read_bytes() == BUILT.blobs[blob.digest]
+
+
+async def test_layers_may_be_compressed_with_zstd(containerd: Containerd, tmp_path: Path) -> None:
+    built = zstd_layers(BUILT)
+    image = resolved(built, "registry.example/a@")
+    await containerd.put(image, spooled(tmp_path / "spool", built))
+    assert await containerd.has(image)
+    assert await containerd.missing(image) == ()
 
 
 async def test_a_container_starts_without_a_registry(

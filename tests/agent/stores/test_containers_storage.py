@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gzip
 import json
 from collections.abc import Callable
@@ -17,8 +19,17 @@ from talm.agent.stores.tools import run
 from talm.errors import AgentError
 from talm.sim.images import SyntheticImage, build_image
 
+from ..conftest import until
 from .conftest import skip_without_tools
-from .samples import docker_listed, docker_schema_2, listed, resolved, runnable, spooled
+from .samples import (
+    docker_listed,
+    docker_schema_2,
+    listed,
+    resolved,
+    runnable,
+    spooled,
+    zstd_layers,
+)
 
 BASE = {"base": b"shared by many"}
 BUILT = build_image("a", [BASE, {"file": b"content"}])
@@ -67,6 +78,16 @@ async def test_an_image_pulled_by_tag_is_found_by_both(
     for name in ("registry.example/a:1", f"registry.example/a@{image.digest}"):
         await run("podman", "image", "exists", name)
     assert await storage.has(image)
+
+
+async def test_layers_may_be_compressed_with_zstd(
+    storage: ContainersStorage, tmp_path: Path
+) -> None:
+    built = zstd_layers(BUILT)
+    image = resolved(built, "registry.example/a@")
+    await storage.put(image, spooled(tmp_path / "spool", built))
+    assert await storage.has(image)
+    assert await storage.missing(image) == ()
 
 
 async def test_a_container_starts_without_a_registry(
@@ -186,6 +207,37 @@ async def test_an_image_that_was_removed_is_missed(
     await run("podman", "rmi", "--all", "--force")
     assert not await storage.has(image)
     assert await storage.missing(image) == image.blobs
+
+
+async def test_what_skopeo_copies_on_its_way_is_in_the_spool_and_no_more_than_was_missing(
+    storage: ContainersStorage, tmp_path: Path
+) -> None:
+    built = build_image("a", [{f"{layer}/{n}": bytes(2000) for n in range(800)} for layer in "ab"])
+    image = resolved(built, "registry.example/a@")
+    spool = spooled(tmp_path / "spool", built)
+    putting = asyncio.create_task(storage.put(image, spool))
+    most = 0
+    while not putting.done():
+        await asyncio.sleep(0.001)
+        with contextlib.suppress(FileNotFoundError):
+            copies = spool.directory.glob(".import-*/layers/*/*")
+            most = max(most, sum(copy.stat().st_size for copy in copies))
+    await putting
+    assert 0 < most <= sum(blob.size for blob in image.blobs)
+    assert not list(spool.directory.glob(".*"))
+
+
+async def test_an_import_that_is_cancelled_leaves_nothing_on_its_way(
+    storage: ContainersStorage, tmp_path: Path
+) -> None:
+    built = build_image("a", [{str(n): bytes(2000) for n in range(2000)}])
+    spool = spooled(tmp_path / "spool", built)
+    putting = asyncio.create_task(storage.put(resolved(built, "registry.example/a@"), spool))
+    await until(lambda: any(spool.directory.glob(".import-*/layers/*")))
+    putting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await putting
+    assert not list(spool.directory.glob(".*"))
 
 
 async def test_nothing_of_the_way_to_the_image_stays(

@@ -2,7 +2,8 @@
 
 Each file of the corpus is one case: Policies (in the order of the plan), at most one PreCachingConfig
 and one ConfigMap as users write them; `Given` has what the hub's surroundings say, `Expected` what
-comes out: `spec`, or `message` (and `manual`), or `pending`; `validated` is the Validated condition's
+comes out: `spec`, or `message` (and `manual`), or `pending`; a `Child` is what the hub has made of a
+policy with hub templates for one `cluster`; `validated` is the Validated condition's
 message about the platform image ("" is fine).
 """
 
@@ -19,23 +20,36 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from talm.api.cgu import CguSpec, ClusterGroupUpgrade, PrecachingSpec, RemediationStrategy
+from talm.api.cgu import (
+    CguSpec,
+    ClusterGroupUpgrade,
+    PolicyRef,
+    PrecachingSpec,
+    RemediationStrategy,
+)
 from talm.api.meta import ObjectMeta
 from talm.api.ocm import Policy
 from talm.api.precaching import PreCachingConfig
 from talm.api.words import Reason
-from talm.core.model import GraphAnswer, GraphQuery, Hold, RootPolicy, SpecSources
+from talm.core.model import (
+    GraphAnswer,
+    GraphQuery,
+    Hold,
+    ResolvedPolicy,
+    RootPolicy,
+    SpecSources,
+)
 from talm.core.precache_spec import (
     Invalid,
     Pending,
     SpecVerdict,
     Valid,
-    derive,
     platform_queries,
     spec_hash,
     validate_platform_image,
 )
-from talm.hub.policyreader import read_policy
+from talm.core.variants import Resolved, Variant, derive_for_all, variants
+from talm.hub.policyreader import read_child, read_policy
 
 CORPUS: Final = sorted((Path(__file__).parent / "data" / "precache_spec").glob("*.yaml"))
 
@@ -43,6 +57,8 @@ CORPUS: Final = sorted((Path(__file__).parent / "data" / "precache_spec").glob("
 @dataclasses.dataclass(frozen=True)
 class Case:
     policies: tuple[RootPolicy, ...]
+    resolved: Resolved
+    clusters: tuple[str, ...]
     sources: SpecSources
     allowed: tuple[str, ...]
     expected: Mapping[str, Any]
@@ -52,7 +68,14 @@ class Case:
             metadata=ObjectMeta(namespace="ztp", name="upgrade"),
             spec=CguSpec(remediation_strategy=RemediationStrategy(max_concurrency=1)),
         )
-        return derive(cgu, self.policies, self.sources, self.allowed)
+        return derive_for_all(cgu, self.variants, self.sources, self.allowed)
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        known = {policy.ref: self.resolved.get(policy.ref, {}) for policy in self.policies}
+        found = variants(self.policies, known, self.clusters)
+        assert found is not None
+        return found
 
 
 def read(file: Path) -> Case:
@@ -61,10 +84,18 @@ def read(file: Path) -> Case:
         kinds.setdefault(document.pop("kind"), []).append(document)
     given_ = kinds.get("Given", [{}])[0]
     config = kinds.get("PreCachingConfig", [None])[0]
+    children = kinds.get("Child", [])
+    resolved: dict[PolicyRef, dict[str, ResolvedPolicy]] = {}
+    for child in children:
+        namespace, _, name = child["metadata"]["name"].partition(".")
+        by_cluster = resolved.setdefault(PolicyRef(namespace=namespace, name=name), {})
+        by_cluster[child["metadata"]["namespace"]] = read_child(msgspec.convert(child, Policy))
     return Case(
         policies=tuple(
             read_policy(msgspec.convert(found, Policy)) for found in kinds.get("Policy", [])
         ),
+        resolved=resolved,
+        clusters=tuple(child["metadata"]["namespace"] for child in children) or ("cnfdb1",),
         sources=SpecSources(
             config=msgspec.convert(config, PreCachingConfig) if config else None,
             config_name="fine-tuning" if config else given_.get("configName", ""),
@@ -100,7 +131,8 @@ def test_the_corpus_has_the_specification_or_message_written_beside_it(file: Pat
             assert list(warnings) == expected.get("warnings", [])
         case Invalid() as found:
             assert found.message == expected["message"]
-            assert found.manual_message == expected.get("manual", found.manual_message)
+            said = expected["message"].removeprefix("Precaching spec is incomplete: ")
+            assert found.manual_message == expected.get("manual", said)
             assert found.reason == Reason.SPEC_INCOMPLETE
             assert found.manual_reason == Reason.SPEC_IS_INCOMPLETE
             assert list(found.warnings) == expected.get("warnings", [])
@@ -112,14 +144,15 @@ def test_the_corpus_has_the_specification_or_message_written_beside_it(file: Pat
 def test_the_corpus_is_validated_as_written(file: Path) -> None:
     case = read(file)
     for pre_caching, key in ((True, "validated"), (False, "validatedWithoutPreCaching")):
-        found = validate_platform_image(case.policies, case.sources.graph, pre_caching=pre_caching)
+        policies = case.variants[0].policies if pre_caching else case.policies
+        found = validate_platform_image(policies, case.sources.graph, pre_caching=pre_caching)
         text = case.expected.get(key, case.expected.get("validated", ""))
         match found:
             case None:
                 assert text == ""
             case Pending(queries):
                 assert text == "pending"
-                assert queries == platform_queries(case.policies)
+                assert queries == platform_queries(policies)
             case Hold():
                 assert (found.reason, found.message) == (Reason.INVALID_PLATFORM_IMAGE, text)
 
@@ -127,10 +160,11 @@ def test_the_corpus_is_validated_as_written(file: Path) -> None:
 @pytest.mark.parametrize("file", CORPUS, ids=by_name)
 def test_once_all_questions_are_answered_nothing_is_pending(file: Path) -> None:
     case = read(file)
-    graph = {asked: GraphAnswer(image="found") for asked in platform_queries(case.policies)}
+    asked = [platform_queries(variant.policies) for variant in case.variants]
+    graph = {query: GraphAnswer(image="found") for queries in asked for query in queries}
     answered = dataclasses.replace(case.sources, graph=graph)
     assert not isinstance(dataclasses.replace(case, sources=answered).derive(), Pending)
-    assert len(graph) <= 1
+    assert all(len(queries) <= 1 for queries in asked)
 
 
 def test_what_is_wrong_anyway_is_said_before_the_graph_has_answered() -> None:

@@ -229,8 +229,8 @@ class FakeHub:
 def selects(labels: str, fields: str, obj: Mapping[str, Any]) -> bool:
     """Selectors as the store uses them: a label's presence or absence, and a name."""
     has = obj["metadata"].get("labels") or {}
-    if labels:
-        return labels[1:] not in has if labels.startswith("!") else labels in has
+    if labels and (labels.lstrip("!") in has) is labels.startswith("!"):
+        return False
     return not fields or fields == f"metadata.name={obj['metadata']['name']}"
 
 

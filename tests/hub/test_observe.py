@@ -9,8 +9,9 @@ from typing import Any, cast
 import pytest
 
 from talm.api import kinds
-from talm.api.cgu import PrecachingSpec
+from talm.api.cgu import PolicyRef, PrecachingSpec
 from talm.api.pod import Nodes
+from talm.api.words import ROOT_POLICY_LABEL
 from talm.core.model import (
     Blocker,
     Effect,
@@ -29,6 +30,7 @@ from talm.hub.store import Store
 from talm.spokes.base import Order
 from tests.hub.fakehub import FakeHub, followed
 from tests.hub.given import Json, put_cgu, put_cluster, put_policy
+from tests.kube.waiting import until_true
 
 NOW = dt.datetime(2022, 1, 27, 19, 0, 0, 654321, tzinfo=dt.UTC)
 OLDER, NEWER = "2022-01-27T18:00:00Z", "2022-01-27T19:30:00Z"
@@ -278,6 +280,48 @@ async def test_the_update_graph_is_asked_what_the_policies_leave_open(world: Wor
     seen = await world.observe()
     query = GraphQuery("https://graph", "stable-4.14", "4.14.1")
     assert seen.sources.graph == {query: GraphAnswer(image="release@sha256:1")}
+
+
+def hub_templated(hub: FakeHub, **versions: str) -> None:
+    """A policy whose version is a hub template, and what it has become on the clusters."""
+    put_policy(hub, "upgrade", versions)
+    roots = {"pol": "{{hub .ManagedClusterName hub}}"}
+    for namespace, version in (roots | versions).items():
+        update = {
+            "upstream": "https://graph",
+            "channel": "c",
+            "desiredUpdate": {"version": version},
+        }
+        wanted = {"apiVersion": "config.openshift.io/v1", "kind": "ClusterVersion", "spec": update}
+        templates = [{"complianceType": "musthave", "objectDefinition": wanted}]
+        definition = {"kind": "ConfigurationPolicy", "spec": {"object-templates": templates}}
+        child = {"labels": {ROOT_POLICY_LABEL: "pol.upgrade"}}
+        hub.put(
+            kinds.POLICY,
+            "upgrade" if namespace == "pol" else "pol.upgrade",
+            namespace,
+            metadata={} if namespace == "pol" else child,
+            spec={"policy-templates": [{"objectDefinition": definition}]},
+        )
+
+
+async def test_what_hub_templates_have_become_is_seen_and_asked_for(world: World) -> None:
+    for cluster in ("c1", "c2"):
+        put_cluster(world.hub, cluster)
+    hub_templated(world.hub, c1="4.14.1", c2="4.14.2")
+    put_cgu(world.hub, clusters=["c1", "c2"], managedPolicies=["upgrade"], preCaching=True)
+    assert (await world.observe()).resolved == {}
+    await until_true(lambda: world.store.resolved.of(("pol", "upgrade")) is not None)
+    seen = await world.observe()
+    assert set(seen.resolved[PolicyRef(name="upgrade", namespace="pol")]) == {"c1", "c2"}
+    assert {query.version for query in seen.sources.graph} == {"4.14.1", "4.14.2"}
+
+
+async def test_children_are_followed_for_pre_caching_alone(world: World) -> None:
+    put_cluster(world.hub, "c1")
+    hub_templated(world.hub, c1="4.14.1")
+    put_cgu(world.hub, clusters=["c1"], managedPolicies=["upgrade"])
+    assert ((await world.observe()).resolved, world.store.resolved._followed) == ({}, {})
 
 
 async def test_for_a_cgu_that_is_over_nobody_is_asked(world: World) -> None:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from talm.api.ocm import Policy
-from talm.core.model import RootPolicy
-from talm.hub.policyreader import read_policy, strip_templates
+from talm.core.model import ResolvedPolicy, RootPolicy
+from talm.hub.policyreader import read_child, read_policy, strip_templates
 
 EITHER = "a ConfigurationPolicy must have either object-templates or object-templates-raw"
 TOO_MUCH = "object-templates-raw is nested too deeply or too large"
@@ -60,6 +60,43 @@ def test_templates_of_other_kinds_are_passed_over() -> None:
     ]
     found = read({"policy-templates": templates})
     assert (found.objects, found.broken) == ((), "")
+
+
+@pytest.mark.parametrize(
+    ("text", "templated"),
+    [("{{hub .ManagedClusterName hub}}", True), ("{{ .ManagedClusterName }}", False), ("x", False)],
+)
+def test_a_policy_says_whether_the_hub_resolves_it(text: str, templated: bool) -> None:
+    assert wanting({"kind": "A", "spec": {"a": ["b", text]}}).hub_templates is templated
+    assert raw(f"- objectDefinition: {{kind: A, data: '{text}'}}").hub_templates is templated
+
+
+def child(*objects: Any, error: str = "") -> ResolvedPolicy:
+    entries = [{"complianceType": "musthave", "objectDefinition": found} for found in objects]
+    notes = {"policy.open-cluster-management.io/hub-templates-error": error} if error else {}
+    definition = {
+        "kind": "ConfigurationPolicy",
+        "metadata": {"annotations": notes},
+        "spec": {"object-templates": entries},
+    }
+    spec = {"policy-templates": [{"objectDefinition": definition}]}
+    return read_child(msgspec.convert({"spec": spec}, Policy))
+
+
+def test_of_a_resolved_policy_only_what_is_cached_for_counts() -> None:
+    version = {"apiVersion": "config.openshift.io/v1", "kind": "ClusterVersion"}
+    package = {"apiVersion": "operators.coreos.com/v1alpha1", "kind": "Subscription"}
+    catalog = {"apiVersion": "operators.coreos.com/v1alpha1", "kind": "CatalogSource"}
+    site = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"site": "c1"}}
+    found = child(version, site, package, catalog)
+    assert found.objects == (version, package, catalog)
+    assert found.broken == ""
+
+
+def test_what_the_hub_could_not_resolve_is_said_in_its_words() -> None:
+    assert child(error="no such ConfigMap").broken == (
+        "its hub templates cannot be resolved: no such ConfigMap"
+    )
 
 
 def test_a_policy_without_templates_asks_for_nothing() -> None:

@@ -14,7 +14,7 @@ from talm.spokes.manifests import SPEC_CONFIG_MAP
 
 from .conftest import SetScene
 from .scene import WAY, Scene, jobs
-from .world import until
+from .world import IMAGE, POLICY, until
 
 pytestmark = pytest.mark.integration
 
@@ -72,6 +72,25 @@ async def test_whatever_arrives_after_the_cgu_that_names_it_lets_it_begin(
         assert data["additionalImages"] == "registry.example.io/a:1"
         found = await stored_spec(scene, "up")
         assert found["excludePrecachePatterns"] == ["aws", "vsphere"]
+
+
+async def test_a_policy_with_hub_templates_is_read_from_its_children(scenes: SetScene) -> None:
+    async with scenes(2, scenario=jobs(60.0)) as scene, scene.operator():
+        root = await scene.client.get(kinds.POLICY, POLICY, scene.namespace)
+        (template,) = root["spec"]["policy-templates"]
+        site = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "site", "namespace": "default"},
+            "data": {"name": "{{hub .ManagedClusterName hub}}"},
+        }
+        entry = {"complianceType": "musthave", "objectDefinition": site}
+        template["objectDefinition"]["spec"]["object-templates"].append(entry)
+        patch = {"spec": {"policy-templates": [template]}}
+        await scene.client.merge_patch(kinds.POLICY, POLICY, patch, scene.namespace)
+        await scene.create("up")
+        await scene.reach("up", Phase.ACTIVE)
+        assert (await stored_spec(scene, "up"))["platformImage"] == IMAGE
 
 
 def ways(scene: Scene, times: int) -> dict[str, list[str]]:

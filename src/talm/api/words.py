@@ -136,6 +136,7 @@ EVENT_TYPE_ANNOTATION: Final = "cgu.openshift.io/event-type"  # global, batch or
 EVENT_TRUNCATED_ANNOTATION: Final = "cgu.openshift.io/truncated"
 
 ROOT_POLICY_LABEL: Final = "policy.open-cluster-management.io/root-policy"
+HUB_TEMPLATES_ERROR: Final = "policy.open-cluster-management.io/hub-templates-error"
 CLUSTER_NAME_LABEL: Final = "name"
 
 # The add-on that answers a cluster's views and carries out its actions.

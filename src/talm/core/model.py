@@ -114,8 +114,9 @@ class RootPolicy:
     """A managed policy as found on the hub.
 
     `objects` are the objects of its templates with `mustnothave` already dropped; `broken` says why
-    they could not be read ("" when they could).  `compliance` maps cluster -> `compliant` word ("" is
-    unknown); a cluster that is absent is not matched by the policy.
+    they could not be read ("" when they could); with `hub_templates` only the children say what they
+    are.  `compliance` maps cluster -> `compliant` word ("" is unknown); a cluster that is absent is not
+    matched by the policy.
     """
 
     namespace: str
@@ -126,10 +127,19 @@ class RootPolicy:
     broken: str = ""
     carries_status: bool = False
     depends_on: tuple[str, ...] = ()
+    hub_templates: bool = False
 
     @property
     def ref(self) -> PolicyRef:
         return PolicyRef(name=self.name, namespace=self.namespace)
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class ResolvedPolicy:
+    """What a policy with hub templates asks of one cluster; one value serves all that it is the same for."""
+
+    objects: tuple[Mapping[str, Json], ...] = ()
+    broken: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +191,8 @@ class Snapshot:
     to the root policies of that name which have a child on a selected cluster.  `owners` maps a cluster
     to the older CGU (`NAMESPACE/NAME`) that pre-caching of it belongs to; clusters of ours are absent.
     `sights` has the clusters that were looked at; the rest is unseen.  `watched_since` is when the operator
-    began to see the hub without a gap (None: always).
+    began to see the hub without a gap (None: always).  `resolved` has the children of policies with
+    hub templates, by cluster; a policy is absent until all its children are known.
     """
 
     now: dt.datetime
@@ -195,6 +206,7 @@ class Snapshot:
     blockers: tuple[Blocker, ...] = ()
     placement_problems: Mapping[str, str] = field(default_factory=dict)
     watched_since: dt.datetime | None = None
+    resolved: Mapping[PolicyRef, Mapping[str, ResolvedPolicy]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,11 @@ def indexes(policies: Iterable[RootPolicy]) -> Iterator[str]:
         yield _known(policy, wanted, "image")
 
 
+def is_operator(wanted: Json) -> bool:
+    """Tell whether an object of a policy says something of operators."""
+    return any(is_a(wanted, kind, OLM_GROUP) for kind in ("Subscription", "CatalogSource"))
+
+
 def _wanted(
     policies: Iterable[RootPolicy], kind: str
 ) -> Iterator[tuple[RootPolicy, Mapping[str, Json]]]:

@@ -95,6 +95,11 @@ def validate_platform_image(
     return found if isinstance(found, Pending) else None
 
 
+def is_release(wanted: Json) -> bool:
+    """Tell whether an object of a policy asks for a release."""
+    return is_a(wanted, "ClusterVersion", CONFIG_GROUP)
+
+
 def is_templated(text: str) -> bool:
     """Tell whether the value is known on the spoke only."""
     return "{{" in text or PLACEHOLDER in text
@@ -106,7 +111,7 @@ def _release(policies: Iterable[RootPolicy]) -> _Release | None:
     found = False
     for policy in policies:
         for wanted in policy.objects:
-            if not is_a(wanted, "ClusterVersion", CONFIG_GROUP):
+            if not is_release(wanted):
                 continue
             found = True
             for field, value in _fields(wanted).items():

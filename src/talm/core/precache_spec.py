@@ -31,9 +31,10 @@ from talm.api.words import OVERRIDES_CONFIG_MAP, Reason
 from talm.errors import BadSpec
 
 from . import operators
-from .model import RootPolicy, SpecSources
+from .model import Json, RootPolicy, SpecSources
 from .platform_image import (
     Pending,
+    is_release,
     platform_image,
     platform_queries,
     validate_platform_image,
@@ -46,6 +47,7 @@ __all__ = [
     "SpecVerdict",
     "Valid",
     "derive",
+    "is_cached_for",
     "names_platform_image",
     "platform_queries",
     "spec_hash",
@@ -146,6 +148,11 @@ def workload_image(sources: SpecSources, allowed_workload_images: Sequence[str])
         return _workload_image(overrides, allowed_workload_images)
     except BadSpec:
         return ""
+
+
+def is_cached_for(wanted: Json) -> bool:
+    """Tell whether anything is cached for an object of a policy."""
+    return is_release(wanted) or operators.is_operator(wanted)
 
 
 def names_platform_image(sources: SpecSources) -> bool:

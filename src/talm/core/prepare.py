@@ -17,10 +17,11 @@ from .model import Hold, Snapshot
 from .plan import computed_max_concurrency, plan_batches
 from .platform_image import Pending, validate_platform_image
 from .policies import Assessment, assess, unresolvable_dependency
-from .precache_spec import Invalid, SpecVerdict, Valid, derive, names_platform_image
+from .precache_spec import Invalid, SpecVerdict, Valid, names_platform_image
 from .renewal import AWAITED_NOTE, Change, change, has_begun
 from .selection import Selection, select
 from .story import Problem
+from .variants import Variant, derive_for_all, variants
 
 FIVE_MINUTES: Final = dt.timedelta(minutes=5)
 CGU: Final = "The ClusterGroupUpgrade CR"
@@ -31,7 +32,7 @@ NO_ASSESSMENT: Final = Assessment()
 class Prepared:
     """The findings.  With a problem of selection or validation the rest is as far as it got.
 
-    `pending`: an update graph has not answered yet, so nothing can be said of what depends on it.
+    `pending`: an update graph, or the hub, has not answered yet: nothing can be said of what depends on it.
     `warnings` are about what the user gave and has no effect.
     `spec` is what clusters that start now get; None when pre-caching is not required or has no valid one.
     `change`: what is derived now is not what clusters have begun with.
@@ -113,7 +114,7 @@ def prepare(seen: Snapshot) -> Prepared:
     return _with_spec(seen, base)
 
 
-# An update graph has been asked and has not answered: its answer brings the next look.
+# Somebody has been asked and has not answered: the answer brings the next look.
 _PENDING: Final = Hold("", "", FIVE_MINUTES)
 
 
@@ -125,17 +126,29 @@ def _validation(seen: Snapshot, assessment: Assessment) -> Hold | None:
     if assessment.problem is not None:
         return assessment.problem
     # Whoever has begun keeps its specification: a flaky graph must not hold what is under way.
-    if not has_begun(seen):
-        # A release that only the clusters know can be updated to, and cached where another says which.
-        derived = seen.cgu.spec.pre_caching and not names_platform_image(seen.sources)
-        image = validate_platform_image(
-            assessment.in_spec_order, seen.sources.graph, pre_caching=derived
-        )
-        if isinstance(image, Pending):
-            return _PENDING
+    wrong = None if has_begun(seen) else _platform_image(seen, assessment)
+    return wrong or unresolvable_dependency(assessment.for_upgrade)
+
+
+def _platform_image(seen: Snapshot, assessment: Assessment) -> Hold | None:
+    """What is wrong with the release that the policies ask for.
+
+    One that only the clusters know can be updated to; to be cached, somebody must say which it is.
+    """
+    derived = seen.cgu.spec.pre_caching and not names_platform_image(seen.sources)
+    found = _variants(seen, assessment) if derived else (Variant(assessment.in_spec_order),)
+    if found is None:
+        return _PENDING
+    for variant in found:
+        image = validate_platform_image(variant.policies, seen.sources.graph, pre_caching=derived)
         if image is not None:
-            return image
-    return unresolvable_dependency(assessment.for_upgrade)
+            return _PENDING if isinstance(image, Pending) else image
+    return None
+
+
+def _variants(seen: Snapshot, assessment: Assessment) -> tuple[Variant, ...] | None:
+    """What is asked of the clusters that are to be updated; None while that is not known."""
+    return variants(assessment.in_spec_order, seen.resolved, assessment.non_compliant)
 
 
 def _unreadable(seen: Snapshot, assessment: Assessment) -> tuple[str, ...]:
@@ -156,9 +169,9 @@ def _in_both_words(hold: Hold, assessment: Assessment) -> Problem:
 def _with_spec(seen: Snapshot, base: Prepared) -> Prepared:
     """Derive the specification; who has begun keeps the stored one until the change's turn comes."""
     base = replace(base, precaching_required=True)
-    found = derive(
+    found = derive_for_all(
         seen.cgu,
-        base.assessment.in_spec_order,
+        _variants(seen, base.assessment) or (),
         seen.sources,
         seen.rules.allowed_workload_images,
     )

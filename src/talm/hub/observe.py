@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from talm.api.cgu import ClusterGroupUpgrade, PrecachingSpec
+from talm.api.cgu import ClusterGroupUpgrade, PolicyRef, PrecachingSpec
 from talm.api.pod import Nodes
 from talm.api.words import (
     BAD_PHASES,
@@ -22,6 +22,7 @@ from talm.core.model import (
     Fact,
     GraphAnswer,
     GraphQuery,
+    ResolvedPolicy,
     RootPolicy,
     Rules,
     Sight,
@@ -32,6 +33,7 @@ from talm.core.placements import run_id
 from talm.core.platform_image import platform_queries
 from talm.core.precache_spec import workload_image
 from talm.core.selection import select
+from talm.core.variants import Resolved, Variant, variants
 from talm.spokes.base import Order, PodTerms, Transport
 
 from .graph import UpdateGraph
@@ -71,8 +73,10 @@ class Observer:
         if cgu is None:
             return None
         now = self._now()
-        policies = self._policies(key, cgu)
+        clusters = self._clusters(key, cgu)
+        policies = self._policies(cgu, clusters)
         found = [policy for group in policies.values() for policy in group]
+        resolved = self._resolved(cgu, found, clusters)
         return Snapshot(
             # The API server's times have whole seconds, and so have ours.
             now=now.replace(microsecond=0),
@@ -82,10 +86,11 @@ class Observer:
             policies=policies,
             sights=self._sights(cgu, now),
             owners=self._owners(cgu),
-            sources=replace(self._sources(cgu), graph=self._graph_of(found)),
+            sources=replace(self._sources(cgu), graph=self._graph_of(found, resolved, clusters)),
             blockers=tuple(self._blockers(cgu)),
             placement_problems=self._placement_problems(key),
             watched_since=self._watched_since(),
+            resolved=resolved,
         )
 
     def order(self, cgu: ClusterGroupUpgrade, spec: PrecachingSpec | None = None) -> Order:
@@ -106,14 +111,34 @@ class Observer:
             pod=PodTerms(nodes=Nodes.ALL if spec.nodes == Nodes.ALL else Nodes.ONE),
         )
 
-    def _policies(self, key: Key, cgu: ClusterGroupUpgrade) -> dict[str, tuple[RootPolicy, ...]]:
+    def _clusters(self, key: Key, cgu: ClusterGroupUpgrade) -> frozenset[str]:
+        """The clusters that policies count for: the selected and the planned; none at the end."""
         if cgu.metadata.deletion_timestamp is not None or is_over(cgu.status):
-            return {}  # nothing is decided by them any more, and no update graph need be asked
+            return frozenset()
         selected = frozenset(select(cgu.spec, self._store.clusters).clusters)
         self._routes.take_part(key, selected)
-        clusters = selected.union(*(cgu.status.remediation_plan or ()))
+        return selected.union(*(cgu.status.remediation_plan or ()))
+
+    def _policies(
+        self, cgu: ClusterGroupUpgrade, clusters: frozenset[str]
+    ) -> dict[str, tuple[RootPolicy, ...]]:
+        if cgu.metadata.deletion_timestamp is not None or is_over(cgu.status):
+            return {}  # nothing is decided by them any more, and no update graph need be asked
         names = cgu.spec.managed_policies or ()
         return {name: self._store.root_policies(name, clusters) for name in names}
+
+    def _resolved(
+        self, cgu: ClusterGroupUpgrade, policies: Iterable[RootPolicy], clusters: Iterable[str]
+    ) -> dict[PolicyRef, dict[str, ResolvedPolicy]]:
+        """What hub templates have become, as far as it is known; only pre-caching wants to know."""
+        resolved = {}
+        for policy in policies:
+            if cgu.spec.pre_caching and policy.hub_templates:
+                children = self._store.resolved.of((policy.namespace, policy.name))
+                if children is not None:
+                    found = {c: children[c] for c in clusters if c in children}
+                    resolved[policy.ref] = found
+        return resolved
 
     def _sights(self, cgu: ClusterGroupUpgrade, now: dt.datetime) -> dict[str, Sight]:
         """A look at each cluster that is under way; at the end also at those not started."""
@@ -160,9 +185,19 @@ class Observer:
         overrides = (found.data or {}) if found is not None else {}
         return SpecSources(config=config, config_name=name, overrides=overrides)
 
-    def _graph_of(self, policies: Iterable[RootPolicy]) -> dict[GraphQuery, GraphAnswer]:
-        """The update graph's answers as far as they are known; unknown ones are asked for."""
-        return {query: self._graph.ask(query) for query in platform_queries(policies)}
+    def _graph_of(
+        self, policies: Iterable[RootPolicy], resolved: Resolved, clusters: Iterable[str]
+    ) -> dict[GraphQuery, GraphAnswer]:
+        """The update graph's answers as far as they are known; unknown ones are asked for.
+
+        The policies as they stand, too: without pre-caching nobody resolves them.
+        """
+        roots = tuple(policies)
+        return {
+            query: self._graph.ask(query)
+            for variant in (Variant(roots), *(variants(roots, resolved, clusters) or ()))
+            for query in platform_queries(variant.policies)
+        }
 
     def _blockers(self, cgu: ClusterGroupUpgrade) -> Iterable[Blocker]:
         for ref in cgu.spec.blocking_crs or ():

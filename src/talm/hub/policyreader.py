@@ -17,17 +17,22 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+import msgspec
 import yaml
 
 from talm.api import ocm
-from talm.core.model import Json, RootPolicy
+from talm.api.words import HUB_TEMPLATES_ERROR
+from talm.core.model import Json, ResolvedPolicy, RootPolicy
+from talm.core.objects import at
 from talm.core.platform_image import PLACEHOLDER
+from talm.core.precache_spec import is_cached_for
 from talm.errors import BadSpec
 
 # Templates that print nothing: control, comments and assignments.
 _SILENT: Final = re.compile(
     r"(?:if|else|end|range|with|define|block|break|continue)\b|/\*|\$\w*\s*(?:,\s*\$\w+\s*)?:?=(?!=)"
 )
+_HUB_TEMPLATE: Final = b"{{hub"
 _DEEPEST: Final = 64  # levels; aliases of YAML can make a text endless, no object is that deep
 _MOST: Final = 100_000  # values in one text, for the same reason
 _TOO_MUCH: Final = "object-templates-raw is nested too deeply or too large"
@@ -63,7 +68,27 @@ def read_policy(policy: ocm.Policy) -> RootPolicy:
         broken=broken,
         carries_status=any(found.get("status") is not None for found in objects),
         depends_on=tuple(_dependencies(policy.spec.dependencies or ())),
+        hub_templates=_HUB_TEMPLATE in msgspec.json.encode(policy.spec.policy_templates),
     )
+
+
+def read_child(policy: ocm.Policy) -> ResolvedPolicy:
+    """Read what a resolved policy asks of its cluster, as far as anything is cached for it."""
+    templates = policy.spec.policy_templates or ()
+    try:
+        for template in templates:
+            _refuse_unresolved(template)
+        return ResolvedPolicy(tuple(filter(is_cached_for, _objects(templates))))
+    except BadSpec as exc:
+        return ResolvedPolicy(broken=str(exc))
+
+
+def _refuse_unresolved(template: Mapping[str, Any]) -> None:
+    """Raise BadSpec with the policy propagator's words when it could not resolve hub templates."""
+    definition = template.get("objectDefinition")
+    annotations = at(definition, "metadata", "annotations")
+    if isinstance(annotations, Mapping) and (text := annotations.get(HUB_TEMPLATES_ERROR)):
+        raise BadSpec(f"its hub templates cannot be resolved: {text}")
 
 
 def strip_templates(text: str) -> str:

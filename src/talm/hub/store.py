@@ -29,6 +29,7 @@ from talm.kube.client import Client
 from talm.kube.watch import Informer
 from talm.spokes.workdesk import BY_CLUSTER
 
+from .children import Children
 from .policyreader import read_policy
 
 Key = tuple[str, str]
@@ -81,6 +82,7 @@ class Store:
             kinds.POLICY, ocm.ChildPolicy, optional=True, name=CHILD_POLICIES,
             label_selector=ROOT_POLICY_LABEL, indexes={"name": _by_name},
         )  # fmt: skip
+        self.resolved = Children(client, self._hear(CHILD_POLICIES))
         self.placements: Informer[ocm.Placement] = informer(
             kinds.PLACEMENT, ocm.Placement, optional=True, indexes={"cgu": _by_cgu}
         )
@@ -105,6 +107,7 @@ class Store:
         async with asyncio.TaskGroup() as group:
             for name, informer in self.informers.items():
                 group.create_task(informer.run(), name=f"informer {name}")
+            group.create_task(self.resolved.run(), name="resolved children")
 
     async def wait_synced(self) -> None:
         """Return once every kind was listed (or found missing)."""
@@ -164,6 +167,7 @@ class Store:
                     self._caught_up(key, new)
                 case kinds.POLICY.plural if new is None:
                     self._policies.pop(key, None)
+                    self.resolved.forget(key)
                 case _:
                     pass
             self._on_event(name, key, old, new)

@@ -18,7 +18,14 @@ from talm.sim.agents.mergepatch import apply_patch
 from talm.sim.clock import Clock
 from talm.sim.spoke import spokes
 from talm.sim.spoke.objectstore import Key, Object, ObjectStore
-from talm.sim.spoke.spokejobs import JobController, JobPlan, Scenario, SpokeTimes, with_defaults
+from talm.sim.spoke.spokejobs import (
+    JobController,
+    JobPlan,
+    Scenario,
+    SpokeTimes,
+    last_of,
+    with_defaults,
+)
 from talm.sim.spoke.spokenamespaces import active, finishing
 from talm.sim.spoke.spokes import BUILT_IN, Served
 
@@ -55,7 +62,14 @@ class MemorySpoke:
         self.discoveries = 0
         """Discovery requests answered so far, whole or of one group version."""
         self.store = ObjectStore(clock, seed=cluster)
-        self.jobs = JobController(cluster, self.store, clock, times=self.times, scenario=scenario)
+        self.jobs = JobController(
+            cluster,
+            self.store,
+            clock,
+            times=self.times,
+            scenario=scenario,
+            on_success=self._last_of,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._released = asyncio.Event()
         for name in _FIRST:
@@ -138,6 +152,8 @@ class MemorySpoke:
 
         def tell(changed: Kind, obj: Object) -> None:
             meta = obj["metadata"]
+            if "deletionTimestamp" in meta and not meta.get("finalizers"):
+                return  # on a real API server it is gone by now
             if changed == kind and meta.get("namespace", "") == namespace:
                 on_change(meta["name"])
 
@@ -235,6 +251,15 @@ class MemorySpoke:
             text = f'Job.batch "{name}" is invalid: spec.template: field is immutable'
             raise Invalid("PATCH", name, 422, text, reason="Invalid")
         return new
+
+    def _last_of(self, job: Object) -> None:
+        """Delete the namespace that the Job's pod was told to delete when its work is done."""
+        name = last_of(job)
+        found = self.store.find(kinds.NAMESPACE, "", name) if name else None
+        if found is not None and "deletionTimestamp" not in found["metadata"]:
+            gone = {**found["metadata"], "deletionTimestamp": self.clock.stamp()}
+            marked = self.store.put(kinds.NAMESPACE, {**found, "metadata": gone})
+            self._spawn(self._end_namespace(marked))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -96,6 +96,22 @@ def test_the_rules_are_what_decides() -> None:
     assert rules.allowed_workload_images == ("a:1", "mirror/*")
 
 
+@pytest.mark.parametrize(
+    ("profile", "store", "unpins"),
+    [
+        ("talm", "containerd", True),
+        ("talm", "auto", True),
+        ("talm", "oci-layout", False),
+        ("existing", "auto", False),
+    ],
+)
+def test_pins_are_taken_back_where_our_workload_may_make_them(
+    profile: str, store: str, unpins: bool
+) -> None:
+    settings = Settings(workload_image="image", profile=profile, image_store=store)
+    assert settings.rules.unpins is unpins
+
+
 def test_every_setting_has_a_reason_and_numbers_have_units() -> None:
     counts = {"workers", "concurrency", "nodes_at_once"}
     for field in dataclasses.fields(Settings):

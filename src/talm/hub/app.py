@@ -31,7 +31,7 @@ from talm.kube.events import EventRecorder
 from talm.kube.lease import Leadership, LeaseTimes, is_renewed
 from talm.kube.queue import Gap, WorkQueue, run_workers
 from talm.spokes.base import PodTerms
-from talm.spokes.ownstore import choose_store
+from talm.spokes.ownstore import choose_store, has_image_sets
 
 from .apply import Applier
 from .graph import GraphSettings, UpdateGraph
@@ -136,10 +136,13 @@ class Operator:
 
         def terms(cluster: str) -> PodTerms:
             found = store.managed_clusters.get(cluster)
+            kind = choose_store(found, settings.image_store)
+            sets = has_image_sets(found, kind)
             return PodTerms(
-                choose_store(found, settings.image_store),
+                kind,
                 settings.secrets,
                 nodes_at_once=settings.nodes_at_once,
+                image_sets=sets,
             )
 
         return terms

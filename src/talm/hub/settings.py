@@ -135,6 +135,7 @@ class Settings:
             setup_deadline=dt.timedelta(minutes=self.setup_deadline),
             unavailable_grace=dt.timedelta(minutes=self.unavailable_grace),
             allowed_workload_images=images,
+            unpins=self.profile == "talm" and self.image_store != StoreKind.OCI_LAYOUT,
         )
 
     @property

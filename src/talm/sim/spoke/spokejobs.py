@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 from talm.api import kinds
+from talm.api.pod import LAST_OF_ENV
 from talm.sim.clock import Clock
 from talm.sim.spoke.objectstore import Key, Object, ObjectStore
 
@@ -115,6 +116,13 @@ def with_defaults(job: Object) -> Object:
     return {**job, "metadata": metadata, "spec": spec, "status": {}}
 
 
+def last_of(job: Object) -> str:
+    """The namespace that the Job's pod deletes at its end; "" where it is told of none."""
+    pod = ((job["spec"].get("template") or {}).get("spec")) or {}
+    variables = [v for container in pod.get("containers") or () for v in container.get("env") or ()]
+    return next((v.get("value", "") for v in variables if v["name"] == LAST_OF_ENV), "")
+
+
 class JobController:
     """Runs the Jobs of one spoke, each as a task that writes its statuses."""
 
@@ -126,8 +134,10 @@ class JobController:
         *,
         times: SpokeTimes,
         scenario: Scenario,
+        on_success: Callable[[Object], None] = lambda _job: None,
     ) -> None:
         self.scenario = scenario
+        self._on_success = on_success
         self.created: list[tuple[Key, str]] = []
         """Every Job ever created here: key and uid."""
         self._cluster = cluster
@@ -249,6 +259,7 @@ class JobController:
         self._store.put_status(kinds.JOB, job, {**status, "conditions": [met]})
         done = {"completionTime": stamp, "conditions": [met, {**met, "type": "Complete"}]}
         self._store.put_status(kinds.JOB, job, {**status, **done})
+        self._on_success(job)
 
     async def _fail(self, job: Object, why: tuple[str, str], *, grace_s: float) -> None:
         """FailureTarget first; Failed follows when the pod is really gone."""

@@ -23,7 +23,9 @@ from talm.core.fleet import stored_phases
 from talm.errors import NoSuchObject
 
 _NAMED: Final = 5
-_DEFAULTS: Final = "deadlines are those of the operator's default settings"
+_OPEN: Final = frozenset(phase.value for phase in Phase if phase not in FINAL_PHASES)
+# Settings are the operator's own; a person on the hub need not be able to read them.
+_DEFAULTS: Final = "by the operator's default settings"
 
 
 @click.command("explain")
@@ -44,7 +46,7 @@ async def _explain(where: shell.Where, name: str, cluster: str, output: str | No
         cgu = await reader.cgu(name, where.namespace)
         if cluster:
             check_member(cgu, cluster)
-        looked = await look(reader, cgu, [cluster] if cluster else stored_phases(cgu.status))
+        looked = await look(reader.client, cgu, [cluster] if cluster else stored_phases(cgu.status))
     pages = [one_cluster(looked, cluster)] if cluster else whole(looked)
     if output:
         found = [page.document() for page in pages]
@@ -103,10 +105,13 @@ class Page:
         if why.since is not None:
             yield f"  since      {moment(why.since)}, {span(now - why.since)} ago"
         if why.until is not None:
-            yield f"  until      {moment(why.until)}, {_ahead(why.until - now)}: then {why.then}"
+            yield f"  until      {moment(why.until)}, {_ahead(why.until - now)}: then {why.then}{self._by()}"
         if self.unknown:
             yield f"  unknown    {self.unknown}"
         yield f"  do         {paint(why.do, 'yellow')}"
+
+    def _by(self) -> str:
+        return f", {_DEFAULTS}" if self.state in _OPEN else ""
 
 
 def _ahead(left: dt.timedelta) -> str:

@@ -11,10 +11,11 @@ import asyncio
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from talm.api import kinds
 from talm.api.cgu import ClusterGroupUpgrade
+from talm.api.kinds import Kind
 from talm.api.ocm import ManagedCluster, ManagedClusterAction, ManagedClusterView, ManifestWork
 from talm.api.words import (
     AVAILABLE_CONDITION,
@@ -25,11 +26,11 @@ from talm.api.words import (
     View,
 )
 from talm.cli.inclusters import Found, Key, Selected, read, read_managed
-from talm.cli.reading import Reader
 from talm.cli.told import WORKS, order_of
 from talm.core.fleet import stored_phases
 from talm.core.model import Cluster, Fact, Rules, Sight, Snapshot
-from talm.errors import BadSpec
+from talm.errors import BadSpec, Bug
+from talm.kube.client import Client
 from talm.spokes.base import Order
 from talm.spokes.profile import Profile
 from talm.spokes.profiles import PROFILES
@@ -59,37 +60,63 @@ class _Cache(Generic[T]):
         return self.objects.get((namespace, name))
 
 
-async def look(reader: Reader, cgu: ClusterGroupUpgrade, clusters: Collection[str]) -> Look:
-    """Look at the open ones of these clusters.  Raises ApiError for what is not just forbidden."""
-    phases = stored_phases(cgu.status)
-    wanted = [c for c in clusters if c in phases and phases[c] not in FINAL_PHASES]
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What could be read of some clusters."""
+
+    views: Found[ManagedClusterView]
+    actions: Found[ManagedClusterAction]
+    works: Found[ManifestWork]
+    managed: Found[ManagedCluster]
+
+    def why(self, cluster: str) -> str:
+        """Why not everything of a cluster is known; "" when it is."""
+        return self.views.why(cluster) or self.actions.why(cluster) or self.works.why(cluster)
+
+
+async def look(client: Client, cgu: ClusterGroupUpgrade, clusters: Collection[str]) -> Look:
+    """Read what shows the open ones of these clusters, and look at it.
+
+    Raises ApiError for what is not just forbidden.
+    """
+    wanted = _open(cgu, clusters)
     views, actions, works, managed = await asyncio.gather(
-        read(reader.client, wanted, *_VIEWS),
-        read(reader.client, wanted, *_ACTIONS),
-        read(reader.client, wanted, WORKS),
-        read_managed(reader.client, wanted),
+        read(client, wanted, *_VIEWS),
+        read(client, wanted, *_ACTIONS),
+        read(client, wanted, WORKS),
+        read_managed(client, wanted),
     )
-    now = dt.datetime.now(dt.UTC)
+    return look_at(cgu, wanted, Read(views, actions, works, managed), dt.datetime.now(dt.UTC))
+
+
+def _open(cgu: ClusterGroupUpgrade, clusters: Iterable[str]) -> list[str]:
+    phases = stored_phases(cgu.status)
+    return [c for c in clusters if c in phases and phases[c] not in FINAL_PHASES]
+
+
+def look_at(
+    cgu: ClusterGroupUpgrade, clusters: Iterable[str], found: Read, now: dt.datetime
+) -> Look:
+    """What the operator would see of the open ones of these clusters; those that could not be read whole
+    are unknown."""
+    wanted = _open(cgu, clusters)
     order = order_of(cgu)
-    by_work = _by_works(works.objects, order)
-    readable = [c for c in wanted if c not in by_work and not (views.why(c) or actions.why(c))]
-    by_view = {
-        cluster: sight
-        for cluster, sight in _by_views(
-            reader, views.objects, actions.objects, order, readable, now
-        ).items()
+    sights = _by_works(found.works.objects, order)
+    rest = [c for c in wanted if c not in sights]
+    readable = [c for c in rest if not (found.views.why(c) or found.actions.why(c))]
+    for cluster, sight in _by_views(found, order, readable, now).items():
         # A work that may not be read may say more than views that are not there.
-        if sight.fact is not Fact.UNASKED or not works.why(cluster)
-    }
+        if sight.fact is not Fact.UNASKED or not found.works.why(cluster):
+            sights[cluster] = sight
     seen = Snapshot(
         now=now,
         rules=Rules(),
         cgu=cgu,
-        clusters=_clusters(managed, wanted),
-        sights=by_view | by_work,
+        clusters=_clusters(found.managed, wanted),
+        sights=sights,
     )
-    whys = {c: views.why(c) or actions.why(c) or works.why(c) for c in wanted}
-    return Look(seen, {c: why for c, why in whys.items() if why and c not in seen.sights})
+    unknown = {c: why for c in wanted if c not in sights and (why := found.why(c))}
+    return Look(seen, unknown)
 
 
 def _clusters(managed: Found[ManagedCluster], wanted: Collection[str]) -> dict[str, Cluster]:
@@ -122,19 +149,15 @@ def _by_works(works: Mapping[Key, ManifestWork], order: Order) -> dict[str, Sigh
 
 
 def _by_views(
-    reader: Reader,
-    views: Mapping[Key, ManagedClusterView],
-    actions: Mapping[Key, ManagedClusterAction],
-    order: Order,
-    clusters: Iterable[str],
-    now: dt.datetime,
+    found: Read, order: Order, clusters: Iterable[str], now: dt.datetime
 ) -> dict[str, Sight]:
     """What views and actions show of these clusters."""
+    views = found.views.objects
     try:
         transport = ViewActionTransport(
-            reader.client,
+            _NoHub(),
             _Cache(views),
-            _Cache(actions),
+            _Cache(found.actions.objects),
             profile=_profile(views),
             namespace=_namespace(views),
             now=lambda: now,
@@ -143,6 +166,19 @@ def _by_views(
         return {}
     sights = {c: transport.look(c, order, now) for c in clusters}
     return {c: _with_holders(s, views.get((c, View.NAMESPACE))) for c, s in sights.items()}
+
+
+class _NoHub:
+    """To look needs no requests, and nothing but looking is done here."""
+
+    async def get(self, kind: Kind, name: str, namespace: str = "") -> dict[str, Any]:
+        raise Bug(f"a look reads {kind} {namespace}/{name}")
+
+    async def create(self, kind: Kind, body: Mapping[str, Any]) -> dict[str, Any]:
+        raise Bug(f"a look creates {kind} {body.get('metadata')}")
+
+    async def delete(self, kind: Kind, name: str, namespace: str = "", *, uid: str = "") -> None:
+        raise Bug(f"a look deletes {kind} {namespace}/{name} {uid}")
 
 
 def _profile(views: Mapping[Key, ManagedClusterView]) -> Profile:

@@ -83,9 +83,7 @@ def hub_options(command: Command) -> Command:
 
 def name_argument(*, required: bool) -> Callable[[Command], Command]:
     """The CGU's name."""
-    return click.argument(
-        "name", metavar="CGU", required=required, default=None, shell_complete=completion.cgus
-    )
+    return click.argument("name", metavar="CGU", required=required, shell_complete=completion.cgus)
 
 
 def cluster_option(*, required: bool) -> Callable[[Command], Command]:

@@ -139,6 +139,7 @@ def _beyond_precaching(seen: Snapshot, cluster: str, phase: Phase | None) -> Exp
         waits = f"the cluster to comply with policy {name}"
         why = whole.why
         return Explanation(waits, why.do, "", why.since, why.until, why.then)
-    cached = "pre-cached; " if phase is Phase.SUCCEEDED else ""
     why = whole.why
-    return Explanation(why.waits_for, why.do, cached + why.seen, why.since, why.until, why.then)
+    parts = ("pre-cached" if phase is Phase.SUCCEEDED else "", why.seen)
+    seen_last = "; ".join(part for part in parts if part)
+    return Explanation(why.waits_for, why.do, seen_last, why.since, why.until, why.then)

@@ -225,3 +225,25 @@ def test_a_success_that_was_not_stored_is_found_again_and_no_second_job_is_start
     world.run(until=HOUR)
     chronicle.end()
     assert sum(world.spokes["c0"].jobs.values()) == 1
+
+
+@settings(max_examples=30)
+@given(
+    data=st.data(),
+    seed=st.integers(0, 10_000),
+    faults=hub_faults,
+    releases=st.lists(
+        st.tuples(st.integers(0, 3 * HOUR), st.sampled_from(["one", "two"])), min_size=1, max_size=3
+    ),
+)
+def test_however_often_the_operator_is_killed_caches_are_of_the_specification_in_force(
+    data: st.DataObject, seed: int, faults: HubFaults, releases: list[tuple[int, str]]
+) -> None:
+    names = ("c0", "c1", "c2")
+    world = build({name: data.draw(habits) for name in names}, faults, seed)
+    chronicle = Chronicle(world)
+    take_part(world, "u", data.draw(plans(names)))
+    for at, image in releases:
+        world.at(at, functools.partial(ask_for, world, image))
+    world.run(until=14 * HOUR)
+    chronicle.end()

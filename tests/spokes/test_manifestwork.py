@@ -15,6 +15,7 @@ from talm.api.words import MANUAL_NAMESPACE, RUN_LABEL, Phase
 from talm.core.model import Effect, Fact
 from talm.errors import NotFound
 from talm.sim.agents.workagent import WorkHabits
+from talm.sim.clock import format_time
 from talm.sim.spoke.spokejobs import JobPlan, Outcome, Scenario
 from talm.spokes.base import Transport
 from talm.spokes.bycluster import Way
@@ -234,6 +235,25 @@ class TestAClusterThatIsAway:
         world.world.link.up()
         await world.run(within_s=5)
         assert world.jobs() == 1
+
+    @virtual
+    async def test_is_asked_when_it_has_returned(self) -> None:
+        world = WorkWorld()
+        await world.run(Phase.ACTIVE)
+        world.world.link.down()
+        # The Job ends; the agent tries to tell, with longer and longer pauses.
+        await asyncio.sleep(200)
+        assert world.pokes == set()
+        world.world.link.up()
+        available = {
+            "type": "ManagedClusterConditionAvailable",
+            "status": "True",
+            "lastTransitionTime": format_time(world.now() + dt.timedelta(seconds=1)),
+        }
+        status = {"metadata": {"name": CLUSTER}, "status": {"conditions": [available]}}
+        world.hub.put(kinds.MANAGED_CLUSTER, status)
+        await world.run(within_s=5)
+        assert len(world.pokes) == 1
 
 
 class TestFeedback:

@@ -112,6 +112,10 @@ class ManifestWorkTransport:
             office.pokes.forget(cluster)
         else:
             office.pokes.heard(cluster, new.metadata.uid, begun=has_begun(new), now=office.now())
+        self.cluster_changed(cluster)
+
+    def cluster_changed(self, cluster: str) -> None:
+        """Something that `look` reads has changed: a work, or the cluster's availability."""
         for on_change in self._listeners:
             on_change(cluster)
 
@@ -129,7 +133,13 @@ class ManifestWorkTransport:
                 waiting = "waiting for the cluster's work agent to make the Job again"
                 return Sight(Fact.SETTING_UP, waiting, left)
             return sight
-        wait = pokes.wait(desk.cluster, sight, watched=is_watched(work), now=desk.now)
+        wait = pokes.wait(
+            desk.cluster,
+            sight,
+            watched=is_watched(work),
+            back_since=desk.back_since(),
+            now=desk.now,
+        )
         if wait is None:
             return sight
         if wait > dt.timedelta(0):

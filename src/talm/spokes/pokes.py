@@ -1,9 +1,9 @@
 """When a work's agent is asked to look again: an annotation on the work makes it read at once.
 
-An agent that tells by events needs none of it.  One that polls looks every 10 s, on a cluster with one
-control-plane node every 60 to 114 s, so it is poked where news is due: shortly after the setup, since
-Jobs begin at once, and when the record says that the end is near.  Each poke is a write on the hub,
-so there are few of them, and never one for the whole fleet.
+An agent that tells by events needs none of it, but when its cluster was away.  One that polls looks
+every 10 s, on a cluster with one control-plane node every 60 to 114 s, so it is poked where news is due:
+shortly after the setup, since Jobs begin at once, and when the record says that the end is near.  Each
+poke is a write on the hub, so there are few of them, and never one for the whole fleet.
 
 Which kind an agent is, is measured: where a poke brings the beginning of a Job to light, the events
 did not.
@@ -41,13 +41,15 @@ class Agent:
     """What is known of one cluster's agent since this work came into being.
 
     `heard`: the last news of the work; `poked`: the last poke; `told_to_apply`: when it was last told to
-    make what is missing; `begun`: the Job is active or has ended.
+    make what is missing; `asked_since`: the return of the cluster after which it was poked; `begun`: the
+    Job is active or has ended.
     """
 
     uid: str
     heard: dt.datetime
     poked: dt.datetime | None = None
     told_to_apply: dt.datetime | None = None
+    asked_since: dt.datetime | None = None
     start_pokes: int = 0
     end_pokes: int = 0
     begun: bool = False
@@ -79,12 +81,12 @@ class Pokes:
         """The work is gone."""
         self._agents.pop(cluster, None)
 
-    def poked(self, cluster: str, now: dt.datetime) -> None:
-        """Take note of a poke."""
+    def poked(self, cluster: str, now: dt.datetime, back_since: dt.datetime | None) -> None:
+        """Take note of a poke; `back_since`: see `wait`."""
         agent = self._agents.get(cluster)
         if agent is None:
             return
-        agent.poked = now
+        agent.poked, agent.asked_since = now, back_since
         if agent.begun:
             agent.end_pokes += 1
         else:
@@ -103,12 +105,24 @@ class Pokes:
         return max(dt.timedelta(0), agent.told_to_apply + APPLIES_WITHIN - now)
 
     def wait(
-        self, cluster: str, sight: Sight, *, watched: bool, now: dt.datetime
+        self,
+        cluster: str,
+        sight: Sight,
+        *,
+        watched: bool,
+        back_since: dt.datetime | None,
+        now: dt.datetime,
     ) -> dt.timedelta | None:
-        """How long until the agent is to be poked (zero: now); None: it is not."""
+        """How long until the agent is to be poked (zero: now); None: it is not.
+
+        `back_since`: when the cluster was last seen to return; what an agent could not tell meanwhile
+        it tries again after a pause as long as the outage.
+        """
         agent = self._agents.get(cluster)
         if agent is None:
             return None
+        if agent.begun and back_since not in (None, agent.asked_since) and back_since > agent.heard:
+            return dt.timedelta(0)
         pause = None
         if sight.fact is Fact.JOB_PENDING and agent.start_pokes < START_POKES:
             pause = FIRST_WAIT * (1 << agent.start_pokes)

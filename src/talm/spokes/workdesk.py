@@ -20,6 +20,7 @@ from talm.api.kinds import MANAGED_CLUSTER, MANIFEST_WORK, Kind
 from talm.api.ocm import ManagedCluster, ManifestWork
 from talm.api.words import (
     APPLY_LABEL,
+    AVAILABLE_CONDITION,
     JOB_DEADLINE_ANNOTATION,
     POKE_ANNOTATION,
     SUCCEEDED_ANNOTATION,
@@ -145,6 +146,14 @@ class WorkDesk:
             )
         return noted == self.order.run
 
+    def back_since(self) -> dt.datetime | None:
+        """Since when the cluster is available; None: it is not, or nobody says since when."""
+        found = self.office.clusters.get(self.cluster)
+        for condition in (found.status.conditions or ()) if found and found.status else ():
+            if condition.type == AVAILABLE_CONDITION and condition.status == "True":
+                return condition.last_transition_time
+        return None
+
     # ---- writing -------------------------------------------------------------------------------
 
     async def create(self) -> None:
@@ -171,7 +180,7 @@ class WorkDesk:
     async def poke(self, work: ManifestWork) -> None:
         """Have the agent look at what it has made, now."""
         times = _times((work.metadata.annotations or {}).get(POKE_ANNOTATION))
-        self.office.pokes.poked(self.cluster, self.now)
+        self.office.pokes.poked(self.cluster, self.now, self.back_since())
         await self._patch({"metadata": {"annotations": {POKE_ANNOTATION: str(times + 1)}}})
 
     async def apply_again(self, work: ManifestWork) -> None:

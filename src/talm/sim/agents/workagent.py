@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -28,11 +28,10 @@ from talm.sim.agents.mergepatch import apply_patch
 from talm.sim.agents.restmapper import NoMapping
 from talm.sim.agents.wire import AgentCondition, find, set_condition
 from talm.sim.agents.workqueue import SerialQueue
-from talm.sim.agents.workreading import read_manifest, summarize
+from talm.sim.agents.workreading import read_manifest, summarize, with_applied
 from talm.sim.agents.workwire import (
     WORK_FINALIZER,
     Manifest,
-    ManifestStatus,
     Work,
     config_of,
     status_of,
@@ -154,7 +153,7 @@ class WorkAgent:
             except ApiError as exc:
                 errors[manifest.ordinal] = exc.message
         await self._delete_dropped(work.metadata.name, {m.key for m in manifests})
-        await self._tell(self._with_applied(work, manifests, errors))
+        await self._tell(with_applied(work, manifests, errors, self._condition))
         return list(errors.values())
 
     async def _manifests(self, work: Work) -> list[Manifest]:
@@ -187,42 +186,6 @@ class WorkAgent:
         for key in [key for key in self._made.get(work, {}) if key not in wanted]:
             await self._delete_made(work, key)
             self._made[work].pop(key)
-
-    def _with_applied(
-        self, work: Work, manifests: Iterable[Manifest], errors: dict[int, str]
-    ) -> Work:
-        known = {
-            entry.resource_meta.get("ordinal"): entry
-            for entry in work.status.resource_status.manifests or ()
-        }
-        entries = []
-        for manifest in manifests:
-            old = known.get(manifest.ordinal)
-            if old is None or old.resource_meta != manifest.meta():
-                old = ManifestStatus(resource_meta=manifest.meta())
-            error = errors.get(manifest.ordinal)
-            said = (
-                self._condition(
-                    "Applied", "True", "AppliedManifestComplete", "Apply manifest complete"
-                )
-                if error is None
-                else self._condition(
-                    "Applied",
-                    "False",
-                    "AppliedManifestFailed",
-                    f"Failed to apply manifest: {error}",
-                )
-            )
-            entries.append(
-                msgspec.structs.replace(old, conditions=set_condition(old.conditions, said))
-            )
-        applied = (
-            ("False", "AppliedManifestWorkFailed", "Failed to apply manifest work")
-            if errors
-            else ("True", "AppliedManifestWorkComplete", "Apply manifest work complete")
-        )
-        said = self._condition("Applied", *applied, generation=work.metadata.generation)
-        return with_status(work, set_condition(work.status.conditions, said), tuple(entries))
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -317,12 +280,12 @@ class WorkAgent:
         await self._patch(work, {"status": status_of(work)}, subresource="status")
 
     async def _set_finalizers(self, work: Work, finalizers: tuple[str, ...]) -> None:
-        await self._patch(work, {"metadata": {"finalizers": list(finalizers)}})
+        await self._patch(work, {}, finalizers=list(finalizers))
 
-    async def _patch(self, work: Work, patch: dict[str, object], *, subresource: str = "") -> None:
+    async def _patch(
+        self, work: Work, patch: Mapping[str, Any], *, subresource: str = "", **metadata: Any
+    ) -> None:
         meta = work.metadata
-        known = patch.get("metadata")
-        metadata = {**(known if isinstance(known, dict) else {})}
         body = {**patch, "metadata": {**metadata, "resourceVersion": meta.resource_version}}
         try:
             await self.post.link.call(
@@ -335,16 +298,13 @@ class WorkAgent:
         except Conflict as exc:  # news is on its way
             raise NotDone(str(exc)) from exc
 
-    def _condition(
-        self, kind: str, status: str, reason: str, message: str, *, generation: int = 0
-    ) -> AgentCondition:
+    def _condition(self, kind: str, status: str, reason: str, message: str) -> AgentCondition:
         return AgentCondition(
             type=kind,
             status=status,
             reason=reason,
             message=message,
             last_transition_time=self.post.clock.now().replace(microsecond=0),
-            observed_generation=generation,
         )
 
 

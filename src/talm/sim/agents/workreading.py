@@ -1,4 +1,5 @@
-"""What the simulated work agent reads of one object: is it there, its feedback, its rules.
+"""What the simulated work agent tells of a work: what was applied; of each object whether it is
+there, its feedback, its rules.
 
 Feedback of what has gone stays as it was; a field that is missing is left out; `Available` means
 "exists".  Source: OCM's work agent, status feedback and condition readers.
@@ -15,10 +16,43 @@ from talm.api.kinds import JOB
 from talm.errors import ApiError, NotFound
 from talm.sim.agents.fieldpaths import read
 from talm.sim.agents.wire import AgentCondition, Conditions, find, set_condition
-from talm.sim.agents.workwire import NOT_SYNCED, Manifest, ManifestStatus
+from talm.sim.agents.workwire import (
+    NOT_SYNCED,
+    Manifest,
+    ManifestStatus,
+    Work,
+    with_status,
+)
 from talm.sim.spoke.spokes import SpokeApi
 
 MakeCondition = Callable[[str, str, str, str], AgentCondition]
+
+
+def with_applied(
+    work: Work, manifests: Iterable[Manifest], errors: Mapping[int, str], say: MakeCondition
+) -> Work:
+    """The work after it was applied; `errors` by the manifests' ordinals."""
+    known = {
+        entry.resource_meta.get("ordinal"): entry
+        for entry in work.status.resource_status.manifests or ()
+    }
+    entries = []
+    for manifest in manifests:
+        old = known.get(manifest.ordinal)
+        if old is None or old.resource_meta != manifest.meta():
+            old = ManifestStatus(resource_meta=manifest.meta())
+        error = errors.get(manifest.ordinal)
+        words = ("True", "AppliedManifestComplete", "Apply manifest complete")
+        if error is not None:
+            words = ("False", "AppliedManifestFailed", f"Failed to apply manifest: {error}")
+        entries.append(_saying(old, say("Applied", *words)))
+    words = ("True", "AppliedManifestWorkComplete", "Apply manifest work complete")
+    if errors:
+        words = ("False", "AppliedManifestWorkFailed", "Failed to apply manifest work")
+    said = msgspec.structs.replace(
+        say("Applied", *words), observed_generation=work.metadata.generation
+    )
+    return with_status(work, set_condition(work.status.conditions, said), tuple(entries))
 
 
 async def read_manifest(

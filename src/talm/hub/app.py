@@ -275,6 +275,8 @@ class Operator:
             self._ways.views.action_changed(key, old, new)
         elif name == kinds.MANIFEST_WORK.plural:
             self._ways.works.work_changed(key, old, new)
+        elif name == kinds.MANAGED_CLUSTER.plural:
+            self._ways.works.cluster_changed(key[1])
         for cgu in tuple(self._routes.heard(name, key, old, new)):
             self._queue.add(cgu)
 

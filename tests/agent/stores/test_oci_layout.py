@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,21 @@ async def test_an_existing_layout_is_kept(
     again = OciLayout(store.directory)
     again.create()
     assert await again.has(resolved(built))
+
+
+def test_what_a_killed_process_has_half_written_goes_a_day_later(store: OciLayout) -> None:
+    blobs, lock = store.directory / "blobs/sha256", store.directory / ".index.lock"
+    halves = [blobs / ".00.copy", blobs / ".00.x7w_q2", store.directory / ".index.json.abcd"]
+    for file in (*halves, lock, blobs / "00"):
+        file.write_bytes(b"half")
+    store.create()
+    assert all(file.exists() for file in halves), "somebody may be writing them"
+    for file in (*halves, lock, blobs / "00"):
+        os.utime(file, (0, 0))
+    store.create()
+    assert not any(file.exists() for file in halves)
+    assert lock.exists()
+    assert (blobs / "00").exists()
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"manifests": 3}'])

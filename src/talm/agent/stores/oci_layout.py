@@ -17,6 +17,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +31,8 @@ from talm.agent.transfer.spool import Spool, file_digest, storage_errors
 from talm.api.progress import FailureClass
 
 REF_NAME: Final = "org.opencontainers.image.ref.name"
+_LOCK: Final = ".index.lock"
+_STALE_S: Final = 24 * 3600.0  # longer than a blob is copied from one disk to another
 _LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
 
 
@@ -55,6 +58,17 @@ class OciLayout:
             (self._directory / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
             if not (self._directory / "oci-layout").exists():
                 _write(self._directory / "oci-layout", _LAYOUT)
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what a process that was killed has half written; others may be writing now."""
+        for file in (*self._directory.glob(".*"), *self._directory.glob("blobs/*/.*")):
+            if (
+                file.name != _LOCK
+                and file.is_file()
+                and time.time() - file.stat().st_mtime > _STALE_S
+            ):
+                file.unlink(missing_ok=True)
 
     def blob_file(self, digest: str) -> Path:
         """Where the blob is, or will be."""
@@ -141,7 +155,7 @@ class OciLayout:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Keep other processes from rewriting `index.json`; held for one small file's time."""
-        with (self._directory / ".index.lock").open("ab") as lock:
+        with (self._directory / _LOCK).open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

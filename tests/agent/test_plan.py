@@ -70,6 +70,7 @@ def test_the_plan_as_data_says_what_is_there_and_what_is_missing() -> None:
     assert [entry["cached"] for entry in data["images"]] == [True, False]
     assert data["images"][1]["blobs"][1] == {"digest": DIGESTS[1], "size": 200, "missing": False}
     assert data["warnings"] == ["look out"]
+    assert data["failed"] == []
 
 
 SETS = st.lists(st.frozensets(st.integers(0, 7), max_size=8), max_size=8)

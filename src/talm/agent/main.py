@@ -156,7 +156,8 @@ async def plan_only(settings: Settings) -> Plan:
     """Return what `pull` would do; nothing is changed but a directory that is removed again.
 
     What must be read to know it (catalogs, the release's list) is read from the store and the
-    spool where they have it.  Raises AgentError.
+    spool where they have it.  Raises AgentError when it cannot be known; a single image that
+    cannot be had is in `Plan.failed`.
     """
     spec = settings.spec()
     store = open_store(settings.store)
@@ -169,10 +170,10 @@ async def plan_only(settings: Settings) -> Plan:
             downloads = Downloads(registry, scratch, Progress("plan"), streams=settings.streams)
             files = LayerFiles(store, (spool, scratch), downloads)
             resolved = await Resolver(registry, files, settings.architecture).resolve(spec)
-        raise_all(resolved.errors, len(resolved.images) + len(resolved.errors))
         plan = await look(resolved, store, spool)
     short = Room(settings, store).shortages(plan, spec.space_required_gib)
-    return dataclasses.replace(plan, warnings=(*plan.warnings, *short))
+    warnings = (*plan.warnings, *short)
+    return dataclasses.replace(plan, warnings=warnings, failed=resolved.errors)
 
 
 async def look(resolved: Resolved, store: ImageStore, spool: Spool) -> Plan:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from talm.agent.content.manifests import Blob, Image
+from talm.agent.failures import text_of
+from talm.errors import AgentError
 
 # A release of 16 GiB compressed takes 32 GiB unpacked; layers do not say it themselves.
 UNPACKED_FACTOR: Final = 2
@@ -30,11 +32,13 @@ class Plan:
     """All images in the order in which they are brought; bytes are compressed unless said.
 
     `spooled_bytes`: what of the missing bytes an earlier run has left in the spool.
+    `failed`: images that cannot be had, and are not part of the rest.
     """
 
     images: tuple[PlannedImage, ...]
     spooled_bytes: int = 0
     warnings: tuple[str, ...] = ()
+    failed: tuple[AgentError, ...] = ()
 
     @property
     def blobs(self) -> tuple[Blob, ...]:
@@ -87,6 +91,7 @@ class Plan:
                 "estimatedUnpackedBytes": self.unpacked_bytes,
             },
             "warnings": list(self.warnings),
+            "failed": [{"class": e.kind, "text": text_of(e)} for e in self.failed],
         }
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import sys
 import threading
 from typing import Any, Final
 
 import click
+import structlog
 
 from talm.agent import leftovers
+from talm.agent.bringing import raise_all
 from talm.agent.main import plan_only, run_agent
 from talm.agent.nodes.coordinating import run_nodes
 from talm.agent.pins.releasing import release
@@ -24,6 +27,8 @@ from talm.api.progress import EXIT_CODES, FailureClass
 from talm.cli.agentoptions import HOW, PINNED_FOR, TELLING, WHAT, WHERE, with_options
 from talm.errors import AgentError, TalmError
 
+# The image comes last: it is what gets copied, and is never cut.
+_ROW: Final = "{:<8} {:>9} {:>12}  {}"
 _LAST_S: Final = 4.9  # a run that can ends before: 1.5 s to flush, 3 s for the last record
 
 
@@ -41,7 +46,7 @@ def agent() -> None:
     """The workload on a spoke: bring the images of the next release (default: pull)."""
 
 
-@agent.command()
+@agent.command(short_help="Bring the images (what `talm agent` does by itself).")
 @with_options(WHAT)
 @with_options(WHERE)
 @with_options(HOW)
@@ -59,7 +64,7 @@ def pull(*, background: bool, **flags: Any) -> None:
     sys.exit(asyncio.run(run_agent(Settings(**flags), on_signal=_end_anyway)))
 
 
-@agent.command()
+@agent.command(short_help="Have every node of the cluster pull.")
 @with_options(TELLING)
 @click.option(
     "--at-once",
@@ -86,25 +91,39 @@ def _end_anyway() -> None:
     timer.start()
 
 
-@agent.command()
+@agent.command(short_help="Say what a pull would bring, and bring nothing.")
 @with_options(WHAT)
 @with_options(WHERE)
 @with_options(HOW)
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="For people, or for programs with sizes in bytes.",
+)
 def plan(output: str, **flags: Any) -> None:
-    """Print what a pull would bring and what the store already has; nothing is moved."""
+    """Print what a pull would bring and what the store already has; the store stays as it is.
+
+    Manifests, and the layers with the release's list and the catalogs, are read from the
+    registry unless they are here.  Exit 0: every image that is wanted was found.
+    """
+    # What is printed is for a pipe; what is logged is not part of it.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         found = asyncio.run(plan_only(Settings(**flags)))
+        if output == "json":
+            click.echo(json.dumps(found.as_data(), indent=2))
+        else:
+            _print_table(found)
+        raise_all(found.failed, len(found.images) + len(found.failed))
     except AgentError as exc:
         click.echo(f"talm agent plan: {exc}", err=True)
         sys.exit(exc.exit_code)
-    if output == "json":
-        click.echo(json.dumps(found.as_data(), indent=2))
-    else:
-        _print_table(found)
 
 
-@agent.command()
+@agent.command(short_help="Drop what failed runs have left in the spool.")
 @with_options(WHERE)
 def clean(**flags: Any) -> None:
     """Drop what failed runs have left in the spool; images in the store stay."""
@@ -117,7 +136,7 @@ def clean(**flags: Any) -> None:
     click.echo(f"{spool.directory}: {freed.files} files, {_mib(freed.size)} MiB freed")
 
 
-@agent.command()
+@agent.command(short_help="Take back the pins of earlier runs.")
 @with_options(WHERE)
 @PINNED_FOR
 @click.option(
@@ -138,31 +157,26 @@ def unpin(last_of: str, **flags: Any) -> None:
 
 
 def _print_table(plan: Plan) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("IMAGE", "STATE", box=None, pad_edge=False)
-    table.add_column("MIB", justify="right")
-    table.add_column("MISSING", justify="right")
+    click.echo(_ROW.format("STATE", "SIZE MIB", "MISSING MIB", "IMAGE"))
     for planned in plan.images:
         missing = sum(blob.size for blob in planned.missing)
-        state = "missing" if missing else "cached"
         size = sum(blob.size for blob in planned.image.blobs)
-        table.add_row(str(planned.image.reference), state, _mib(size), _mib(missing))
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(table)
-    console.print(
+        state = "missing" if missing else "cached"
+        click.echo(_ROW.format(state, _mib(size), _mib(missing), planned.image.reference))
+    click.echo(
         f"{len(plan.images)} images, {plan.cached} of them cached; "
         f"{len(plan.missing)} of {len(plan.blobs)} blobs missing"
     )
-    console.print(
-        f"{_mib(plan.total_bytes)} MiB in all, {_mib(plan.missing_bytes)} MiB missing, "
-        f"{_mib(plan.download_bytes)} MiB to download, "
-        f"about {_mib(plan.unpacked_bytes)} MiB when unpacked"
+    click.echo(
+        f"{_mib(plan.total_bytes)} MiB in all, each blob once; "
+        f"{_mib(plan.missing_bytes)} MiB missing, "
+        f"{_mib(plan.download_bytes)} MiB of it to download; "
+        f"about {_mib(plan.unpacked_bytes)} MiB of disk when unpacked"
     )
     for warning in plan.warnings:
-        console.print(f"warning: {warning}", markup=False)
+        click.echo(f"warning: {warning}")
 
 
 def _mib(size: int) -> str:
-    return f"{size / 2**20:.1f}"
+    """Round up: a little is not nothing."""
+    return f"{math.ceil(size / 2**20 * 10) / 10:.1f}"

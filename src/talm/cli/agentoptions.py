@@ -27,7 +27,7 @@ WHAT: Final[tuple[Decorator, ...]] = (
         default="",
         envvar="TALM_PLATFORM_IMAGE",
         metavar="IMAGE",
-        help="Release image; replaces the ConfigMap's.",
+        help="Release image, HOST[:PORT]/PATH[:TAG][@DIGEST]; replaces the ConfigMap's.",
     ),
     click.option(
         "--additional-image",
@@ -43,7 +43,7 @@ WHAT: Final[tuple[Decorator, ...]] = (
         multiple=True,
         envvar="TALM_OPERATOR_INDEXES",
         metavar="IMAGE",
-        help="A catalog of operators (may be repeated).",
+        help="Index image of an operator catalog, for --package and --from (may be repeated).",
     ),
     click.option(
         "--package",
@@ -51,7 +51,7 @@ WHAT: Final[tuple[Decorator, ...]] = (
         multiple=True,
         envvar="TALM_PACKAGES",
         metavar="NAME:CHANNEL",
-        help="Cache the head of this channel (may be repeated).",
+        help="Cache the newest bundle of an operator's channel, its head (may be repeated).",
     ),
     click.option(
         "--from",
@@ -59,7 +59,8 @@ WHAT: Final[tuple[Decorator, ...]] = (
         multiple=True,
         envvar="TALM_FROM",
         metavar="NAME:CHANNEL:BUNDLE",
-        help="Cache all bundles from this one to the head (may be repeated).",
+        help="Cache every bundle from BUNDLE, the CSV that is installed or starts, to the head"
+        " (may be repeated).",
     ),
     click.option(
         "--exclude",
@@ -67,14 +68,15 @@ WHAT: Final[tuple[Decorator, ...]] = (
         multiple=True,
         envvar="TALM_EXCLUDES",
         metavar="PATTERN",
-        help="Leave out images of the release: POSIX basic expression (may be repeated).",
+        help="Leave out images of the release whose NAME$PULLSPEC this POSIX basic expression"
+        " matches, as grep -G (may be repeated).",
     ),
     click.option(
         "--space-required",
         default="",
         envvar="TALM_SPACE_REQUIRED",
         metavar="GIB",
-        help="Free space to insist on; replaces the ConfigMap's.",
+        help="Free space to insist on, a whole number of GiB; replaces the ConfigMap's.",
     ),
 )
 WHERE: Final[tuple[Decorator, ...]] = (
@@ -108,7 +110,7 @@ HOW: Final[tuple[Decorator, ...]] = (
         default=4,
         show_default=True,
         envvar="TALM_STREAMS",
-        help="Blobs in flight at once.",
+        help="Blobs that are downloaded at the same time.",
     ),
     click.option(
         "--bandwidth",
@@ -123,7 +125,7 @@ HOW: Final[tuple[Decorator, ...]] = (
         type=click.Path(path_type=Path),
         envvar=["TALM_AUTH_FILE", "REGISTRY_AUTH_FILE"],
         metavar="FILE",
-        help="auth.json with the registries' credentials.",
+        help="auth.json with the registries' credentials; comes before the node's pull secret.",
     ),
     click.option(
         "--host-root",
@@ -131,7 +133,8 @@ HOW: Final[tuple[Decorator, ...]] = (
         default="/",
         envvar=HOST_ENV,
         metavar="DIR",
-        help="Where the node's root is mounted; the kubelet's limits are looked for there.",
+        help="Where the node's root is mounted; its registries.conf, certificates, pull secret,"
+        " proxies and kubelet's limits are read below it.",
     ),
     click.option(
         "--kubelet-config",

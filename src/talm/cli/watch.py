@@ -15,7 +15,7 @@ import contextlib
 import datetime as dt
 import time
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -37,6 +37,9 @@ from talm.errors import NoSuchObject
 from talm.kube.client import IDLE_S
 from talm.kube.watch import Informer
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 _AGES_S: Final = 1.0
 _PASSING_S: Final = 30.0  # without any event, time alone may make a cluster silent
 _GATHER_S: Final = 0.1  # events come in bursts
@@ -51,8 +54,12 @@ async def follow(where: shell.Where, name: str | None, *, everything: bool, wide
     async with where.reader() as reader:
         watched = await Watched.begin(reader, name, where.namespace)
         async with watched:
-            show = _draw if shell.is_terminal() else _tell
-            return await show(watched, everything=everything, wide=wide)
+            if not shell.is_terminal():
+                return await tell(watched)
+            from rich.console import Console
+
+            console = Console(highlight=False)
+            return await draw(watched, console, everything=everything, wide=wide)
 
 
 class Watched:
@@ -166,9 +173,8 @@ def _verdict(rows: list[CguRow]) -> int:
     return int(any(row.told.situation in bad for row in rows))
 
 
-async def _tell(watched: Watched, *, everything: bool, wide: bool) -> int:
-    """A line for each change."""
-    del everything, wide  # every change is told, whole
+async def tell(watched: Watched) -> int:
+    """Print a line for each change; returns the exit code."""
     changes = Changes()
     rows: list[CguRow] = []
     async for rows in watched.looks(every_s=_PASSING_S):
@@ -177,13 +183,11 @@ async def _tell(watched: Watched, *, everything: bool, wide: bool) -> int:
     return _end(watched, rows)
 
 
-async def _draw(watched: Watched, *, everything: bool, wide: bool) -> int:
-    """A screen that is drawn again; it shows as many clusters as it has lines for."""
-    from rich.console import Console
+async def draw(watched: Watched, console: Console, *, everything: bool, wide: bool) -> int:
+    """Draw a page again and again, with as many clusters as it has lines for; returns the exit code."""
     from rich.live import Live
     from rich.text import Text
 
-    console = Console(highlight=False)
     rows: list[CguRow] = []
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         async for rows in watched.looks(every_s=_AGES_S):

@@ -6,6 +6,7 @@ operator behind them is not here, so that who is asked about pins is a stand-in.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from talm.agent.pins.base import PINNED
+from talm.agent.pins.base import LATER, PINNED
+from talm.agent.pins.crio import DIRECTORY
 from talm.agent.pins.imagesets import ROLE_LABEL, ImageSets
 from talm.agent.pins.keeping import Keeper
+from talm.agent.pins.opening import open_pins
 from talm.agent.progress import Progress
 from talm.agent.stores.names import names_of
 from talm.api import kinds
@@ -161,7 +164,8 @@ async def spoke(hub: Hub, hub_client: Client) -> AsyncIterator[Spoke]:
     await found.have_machines(master=1, worker=0)
     yield found
     for kind in (PINNED_IMAGE_SET, MACHINE_CONFIG_POOL):
-        await hub_client.delete(kinds.CRD, kind.resource)
+        with contextlib.suppress(NotFound):
+            await hub_client.delete(kinds.CRD, kind.resource)
 
         async def gone(kind: Kind = kind) -> bool:
             return not await hub_client.serves(kind)
@@ -223,6 +227,32 @@ async def test_what_cannot_be_pinned_is_told_and_fails_nothing(spoke: Spoke) -> 
     assert (await told(A)).endswith("and there are: master 3, worker 0")
     await spoke.have_machines(master=1)
     assert not await told(A, pinned=True)
+
+
+async def test_no_file_is_written_where_the_cluster_has_the_operator_s_api(
+    spoke: Spoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await spoke.carry_out(rights_actions("spoke1", spoke.order, spoke.namespace))
+    monkeypatch.setenv("KUBECONFIG", str(spoke.account(ACCOUNT, spoke.namespace)))
+    (tmp_path / DIRECTORY).mkdir(parents=True)
+    await spoke.pins(spoke.order.run).conclude([A, B])
+    pins = open_pins(f"containers-storage:{tmp_path}", tmp_path / "spool", spoke.order.run)
+    await pins.expect([A])
+    assert await pins.pin(A) == LATER
+    assert await pins.release(spoke.order.run) == 2, "the set's images"
+    assert not list((tmp_path / DIRECTORY).iterdir())
+    await spoke.admin.delete(kinds.CRD, PINNED_IMAGE_SET.resource)
+
+    async def older() -> bool:
+        return not await spoke.admin.serves(PINNED_IMAGE_SET)
+
+    await until(older, "the API has no PinnedImageSets, as in older releases")
+    pins = open_pins(f"containers-storage:{tmp_path}", tmp_path / "spool", spoke.order.run)
+    await pins.expect([A])
+    verdict = await pins.conclude([A])
+    assert verdict.pinned is False
+    assert "without PinnedImageSets" in verdict.why
+    assert not list((tmp_path / DIRECTORY).iterdir())
 
 
 async def test_the_job_that_unpins_deletes_its_own_namespace_and_may_delete_no_other(

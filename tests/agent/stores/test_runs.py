@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from talm.agent.main import run_agent
+from talm.agent.pins.releasing import release
 from talm.agent.settings import Settings
 from talm.agent.stores.containerd import Containerd
 from talm.agent.stores.containers_storage import ContainersStorage
@@ -76,6 +77,26 @@ async def test_a_run_pins_its_images_instead_of_the_last_one_s(
         settings = settings_for(*wanted, store=place, spool=spool)
         assert await run_agent(settings) == 0
         assert set((await run(*ctr, "images", "ls", "-q", pinned)).split()) == set(wanted)
+
+
+async def test_a_run_s_pins_are_taken_back_by_its_name_unless_another_has_pinned_since(
+    newer_containerd: Containerd,
+    registry: FaultyRegistry,
+    settings_for: SettingsFor,
+    tmp_path: Path,
+) -> None:
+    place, spool = f"containerd:{newer_containerd.socket}", tmp_path / "spool"
+    specs = [registry.add(image) for image in IMAGES]
+    pinned = 'labels."io.cri-containerd.pinned"==pinned'
+    ctr = ("ctr", "--address", str(newer_containerd.socket), "-n", "k8s.io")
+    for run_id in ("run-1", "run-2"):
+        settings = settings_for(*specs[:2], store=place, spool=spool, pinned_for=run_id)
+        assert await run_agent(settings) == 0
+    older = settings_for(store=place, spool=spool, pinned_for="run-1")
+    assert await release(older) == 0
+    assert set((await run(*ctr, "images", "ls", "-q", pinned)).split()) == set(specs[:2])
+    assert await release(settings) == 2
+    assert not (await run(*ctr, "images", "ls", "-q", pinned)).split()
 
 
 async def release_pulled_twice(

@@ -320,3 +320,16 @@ async def test_a_catalog_whose_image_does_not_exist_fails_the_run(
     missing = f"{registry.host}/operators/index@sha256:{'0' * 64}"
     settings = settings_for(operator_indexes=(missing,), packages=("ptp:stable",))
     assert await run_agent(settings) == EXIT_CODES[F.IMAGE_NOT_FOUND]
+
+
+async def test_a_catalog_with_a_layer_that_cannot_be_had_fails_the_run_in_its_class(
+    registry: FaultyRegistry, settings_for: SettingsFor
+) -> None:
+    image = index([FULL])
+    spec = registry.add(image)
+    missing = json.loads(image.manifest)["config"]["digest"]
+    del registry.blobs[missing]
+    settings = settings_for(operator_indexes=(spec,), packages=("ptp:stable",))
+    assert await run_agent(settings) == EXIT_CODES[F.IMAGE_NOT_FOUND]
+    assert settings.termination_log
+    assert missing in settings.termination_log.read_text()

@@ -20,7 +20,7 @@ from talm.sim.images import SyntheticImage, build_image, build_release, descript
 
 from ..archives import LINK, Content, tar
 from ..conftest import Reader, SettingsFor
-from ..faultyregistry import FaultyRegistry
+from ..faultyregistry import Answers, Changes, FaultyRegistry
 
 F = FailureClass
 DIGEST = f"sha256:{'0' * 64}"
@@ -225,6 +225,30 @@ async def test_a_release_is_pulled_with_its_components_and_read_and_fetched_once
     assert moved == sum(len(blob) for blob in unique.values())
     assert await run_agent(settings_for(platform_image=spec)) == 0
     assert registry.blob_bytes == moved
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (Answers(404), F.IMAGE_NOT_FOUND),
+        (Answers(403), F.UNAUTHORIZED),
+        (Changes(), F.IMAGE_NOT_FOUND),
+        (Answers(502), F.REGISTRY_UNREACHABLE),
+    ],
+    ids=str,
+)
+async def test_a_layer_that_cannot_be_had_fails_the_run_in_its_class_with_image_and_blob(
+    registry: FaultyRegistry, settings_for: SettingsFor, fault: Answers | Changes, kind: F
+) -> None:
+    spec, images = synthetic(registry)
+    top = json.loads(images[-1].manifest)["layers"][-1]["digest"]
+    registry.fails(top, *[fault] * 100)
+    settings = settings_for(platform_image=spec, retry_for_s=0.5)
+    assert await run_agent(settings) == EXIT_CODES[kind]
+    assert settings.termination_log
+    words = settings.termination_log.read_text()
+    assert spec in words
+    assert top in words
 
 
 async def test_excluded_components_stay_away(

@@ -39,6 +39,9 @@ class LayerFiles:
         for spool in self._spools:
             if await asyncio.to_thread(spool.whole(blob.digest).exists):
                 return spool.whole(blob.digest)
-        async with asyncio.TaskGroup() as group:
-            await self._downloads.bring(group, image, (blob,))
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._downloads.bring(group, image, (blob,))
+        except ExceptionGroup as exc:
+            raise exc.exceptions[0] from None
         return self._spools[-1].whole(blob.digest)

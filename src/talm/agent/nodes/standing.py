@@ -18,11 +18,10 @@ from talm.agent.failures import failure
 from talm.agent.nodes.choosing import Node
 from talm.api.meta import Condition, ObjectMeta, Wire
 from talm.api.pod import NODE_ANNOTATION
-from talm.api.progress import EXIT_CODES, FailureClass, ProgressRecord, RunPhase
+from talm.api.progress import CLASS_OF_CODE, FailureClass, ProgressRecord, RunPhase
 from talm.errors import AgentError
 
 _EXIT_CODE: Final = re.compile(r"exit code (\d+)")
-_BY_CODE: Final = {code: kind for kind, code in EXIT_CODES.items()}
 _SERIOUS: Final = {kind.value: rank for rank, kind in enumerate(FailureClass)}
 _NAMED: Final = 5
 
@@ -102,7 +101,7 @@ def _why(end: Condition, record: ProgressRecord | None) -> AgentError:
     if record and record.phase == RunPhase.FAILED and record.error_class in _SERIOUS:
         return failure(FailureClass(record.error_class), record.error_text)
     code = _EXIT_CODE.search(end.message) if end.reason == "PodFailurePolicy" else None
-    kind = _BY_CODE.get(int(code[1])) if code else None
+    kind = CLASS_OF_CODE.get(int(code[1])) if code else None
     return failure(kind or FailureClass.INTERRUPTED, said + _last_seen(record))
 
 

@@ -195,6 +195,25 @@ async def test_one_image_that_cannot_be_had_does_not_stop_the_others(
     assert [entry["digest"] for entry in index["manifests"]] == [release.digest]
 
 
+async def test_every_image_that_failed_is_named_with_its_reason(
+    registry: FaultyRegistry, release: SyntheticImage, settings_for: SettingsFor, tmp_path: Path
+) -> None:
+    """One that has no manifest, one that lacks a blob, one that is forbidden, one that is there."""
+    absent, lacking, closed = (build_image(f"a/{n}", [{"f": n.encode()}]) for n in "xyz")
+    specs = [registry.add(image) for image in (absent, lacking, closed, release)]
+    del registry.manifests[absent.digest]
+    registry.blobs.pop(json.loads(lacking.manifest)["layers"][0]["digest"])
+    registry.fails(closed.digest, Answers(403))
+    assert await run_agent(settings_for(*specs)) != 0
+    words = last_words(tmp_path)
+    assert "3 of 4 images failed" in words
+    for image, reason in ((absent, "404"), (lacking, "404"), (closed, "403")):
+        assert any(
+            f"/{image.repository}" in text and reason in text for text in words.split("; ")
+        ), words
+    assert release.repository not in words
+
+
 @pytest.mark.parametrize(
     "fault",
     [

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from talm.agent.transfer.authfiles import KUBELET, Keyring, read_auth_file, read_keyring
+from talm.agent.transfer.node import read_node
 from talm.errors import AgentError
 
 
@@ -82,3 +83,18 @@ def test_what_cannot_be_asked_for_credentials_is_named(tmp_path: Path) -> None:
     for name in (f"credHelpers of {file}", f"credsStore of {file}", str(providers)):
         assert name in hint
     assert Keyring().hint == ""
+
+
+def test_logins_by_token_and_helpers_of_registries_conf_are_named_and_no_secret(
+    tmp_path: Path,
+) -> None:
+    auth = base64.b64encode(b"00000000-0000-0000-0000-000000000000:").decode()
+    entry = {"auth": auth, "identitytoken": "s3cret"}
+    (tmp_path / "auth.json").write_text(json.dumps({"auths": {"a.azurecr.io": entry}}))
+    conf = tmp_path / "etc/containers/registries.conf"
+    conf.parent.mkdir(parents=True)
+    conf.write_text('credential-helpers = ["containers-auth.json", "osxkeychain"]\n')
+    hint = read_node(tmp_path, tmp_path / "auth.json", {}).keyring.hint
+    assert f"identity and registry tokens of {tmp_path}/auth.json (a.azurecr.io)" in hint
+    assert f"credential-helpers of {conf} (osxkeychain)" in hint
+    assert "s3cret" not in hint

@@ -177,6 +177,31 @@ async def test_a_blob_that_must_wait_lets_others_use_its_stream(
     assert asked(registry) == [b.digest for b in (first, *others, first)]
 
 
+GARBAGE = {
+    "a wrong beginning": {"partial": bytes(1000)},
+    "all of it wrong": {"partial": bytes(40_000)},
+    "more than there is": {"partial": bytes(50_000)},
+    "a wrong piece": {"partial-20000": bytes(1000)},
+    "a piece beyond the end": {"partial-90000": bytes(1000)},
+    "a piece that never began": {"partial-10000": b""},
+}
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+async def test_what_a_power_failure_left_in_the_spool_costs_at_most_the_blob_again(
+    registry: FaultyRegistry, run: Runs, name: str
+) -> None:
+    one = blob(registry, 40_000)
+    async with run() as bringing:
+        for suffix, content in GARBAGE[name].items():
+            file = bringing.spool.whole(one.digest)
+            file.with_name(f"{file.name}.{suffix}").write_bytes(content)
+        await bringing.bring(one)
+        assert bringing.spool.whole(one.digest).read_bytes() == registry.blobs[one.digest]
+        assert bringing.spool.pieces(one.digest) == []
+    assert registry.blob_bytes <= 2 * one.size
+
+
 async def test_a_registry_without_ranges_still_gives_big_blobs(
     registry: FaultyRegistry, run: Runs
 ) -> None:

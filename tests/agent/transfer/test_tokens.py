@@ -74,6 +74,18 @@ async def test_a_service_that_says_no_is_final_and_names_who_could_not_be_asked(
     assert len(registry.scopes) == 1
 
 
+@pytest.mark.parametrize("scope", ['scope="repository:x:pull"', ""])
+async def test_the_scope_is_the_registrys_or_else_the_repository(
+    registry: FaultyRegistry, release: SyntheticImage, scope: str
+) -> None:
+    spec = registry.add(release)
+    registry.wants_tokens()
+    registry.challenge = f'Bearer service="faulty", realm="http://{registry.host}/token",{scope}'
+    assert await fetch(registry, spec)
+    own = f"repository:{release.repository}:pull"
+    assert registry.scopes == ["repository:x:pull" if scope else own]
+
+
 async def test_a_token_that_the_registry_does_not_take_is_asked_for_once(
     registry: FaultyRegistry, release: SyntheticImage
 ) -> None:

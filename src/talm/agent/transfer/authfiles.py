@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -68,6 +68,8 @@ class _Auth(msgspec.Struct):
     auth: str = ""
     username: str = ""
     password: str = ""
+    identitytoken: str = ""
+    registrytoken: str = ""
 
 
 class _AuthFile(msgspec.Struct, rename="camel"):
@@ -76,8 +78,12 @@ class _AuthFile(msgspec.Struct, rename="camel"):
     creds_store: str = ""
 
 
-def read_keyring(root: Path, auth_file: Path | None, others: Mapping[str, str]) -> Keyring:
+def read_keyring(
+    root: Path, auth_file: Path | None, others: Mapping[str, str], helpers: Sequence[str] = ()
+) -> Keyring:
     """Read `auth_file`, then the kubelet's file of the node at `root`; `others` come last.
+
+    `helpers`: programs that the node's other files name.
 
     Raises AgentError (InvalidSpec) when one is there and cannot be understood, or `auth_file` is
     not there; the content is never part of a message.
@@ -85,7 +91,7 @@ def read_keyring(root: Path, auth_file: Path | None, others: Mapping[str, str]) 
     keyring = read_auth_file(auth_file) if auth_file else Keyring()
     kubelet = root / KUBELET
     node = _parse(kubelet, text) if (text := read_text(kubelet)) is not None else Keyring()
-    unsupported = [*keyring.unsupported, *node.unsupported]
+    unsupported = [*keyring.unsupported, *node.unsupported, *helpers]
     if (providers := first_existing(root, _PROVIDERS)) is not None:
         unsupported.append(f"the kubelet's credential providers ({providers})")
     return Keyring({**others, **node.auths, **keyring.auths}, tuple(unsupported))
@@ -107,7 +113,16 @@ def _parse(file: Path, text: str) -> Keyring:
         raise invalid_spec(f"{file} is no readable auth.json: {type(exc).__name__}") from exc
     unsupported = [f"credHelpers of {file}"] if read.cred_helpers else []
     unsupported += [f"credsStore of {file}"] if read.creds_store else []
+    tokens = [name for name, entry in read.auths.items() if _has_token(entry)]
+    unsupported += (
+        [f"identity and registry tokens of {file} ({', '.join(tokens)})"] if tokens else []
+    )
     return Keyring({name: auth for name, auth in auths.items() if auth}, tuple(unsupported))
+
+
+def _has_token(entry: _Auth) -> bool:
+    """Tell whether the entry is a login that is exchanged by other ways than a password."""
+    return bool(entry.identitytoken or entry.registrytoken)
 
 
 def _encoded(entry: _Auth) -> str:

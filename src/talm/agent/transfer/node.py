@@ -38,7 +38,7 @@ def read_node(root: Path, auth_file: Path | None, environment: Mapping[str, str]
     mirrors = read_mirrors(root)
     return Node(
         mirrors,
-        read_keyring(root, auth_file, mirrors.yaml.auths),
+        read_keyring(root, auth_file, mirrors.yaml.auths, mirrors.conf.helpers),
         read_proxies(root, environment),
         first_existing(root, _BUNDLES),
     )

@@ -22,6 +22,7 @@ from talm.agent.content.references import Reference
 from talm.agent.transfer.endpoints import is_authority
 from talm.agent.transfer.nodefiles import read_toml, refused
 
+_OWN_HELPER: Final = "containers-auth.json"  # stands for the usual auth.json
 _WILD: Final = "*."
 _PATH: Final = re.compile(r"[a-zA-Z0-9._/-]+")
 
@@ -90,9 +91,10 @@ class Source:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RegistriesConf:
-    """All entries, by prefix."""
+    """All entries, by prefix.  `helpers` would know credentials, and are programs."""
 
     entries: Mapping[str, Entry] = dataclasses.field(default_factory=dict)
+    helpers: tuple[str, ...] = ()
 
     def find(self, name: str) -> Entry | None:
         """Return the entry with the longest prefix of `registry/path`."""
@@ -138,9 +140,10 @@ class _Registry(msgspec.Struct, rename="kebab"):
     mirror: list[_Mirror] = []
 
 
-class _File(msgspec.Struct):
+class _File(msgspec.Struct, rename="kebab"):
     registry: list[_Registry] = []
     registries: dict[str, Any] | None = None
+    credential_helpers: list[str] = []
 
 
 def read_registries_conf(directory: Path) -> RegistriesConf:
@@ -150,17 +153,18 @@ def read_registries_conf(directory: Path) -> RegistriesConf:
     (InvalidSpec) that names the file and the key.
     """
     entries: dict[str, Entry] = {}
+    helpers: list[str] = []
     files = [directory / "registries.conf"]
     files += sorted((directory / "registries.conf.d").glob("*.conf"))
     for file in files:
-        entries |= _read(file)
-    return RegistriesConf(entries)
+        if (read := read_toml(file, _File)) is not None:
+            entries |= _entries(file, read)
+            named = [name for name in read.credential_helpers if name != _OWN_HELPER]
+            helpers += [f"credential-helpers of {file} ({', '.join(named)})"] if named else []
+    return RegistriesConf(entries, tuple(helpers))
 
 
-def _read(file: Path) -> dict[str, Entry]:
-    read = read_toml(file, _File)
-    if read is None:
-        return {}
+def _entries(file: Path, read: _File) -> dict[str, Entry]:
     if read.registries is not None:
         raise refused(file, "[registries] is version 1 of the format; version 2 is read")
     entries: dict[str, Entry] = {}

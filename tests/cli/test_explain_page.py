@@ -17,7 +17,18 @@ from talm.cli.looking import Look, Read, look_at
 from talm.core.model import Cluster, Fact, Rules, Sight, Snapshot
 from talm.core.placements import run_id
 from talm.errors import NoSuchObject
-from tests.cli.fleets import NOT_ENABLED, NOW, SELECTED, SMALL, VALIDATED, a_cgu, before, since
+from tests.cli.fleets import (
+    NOT_ENABLED,
+    NOW,
+    SELECTED,
+    SMALL,
+    VALIDATED,
+    a_cgu,
+    before,
+    record,
+    since,
+    view_body,
+)
 from tests.cli.golden import assert_golden
 
 SIGHTS = {
@@ -112,6 +123,16 @@ def sights(read: Read) -> dict[str, Fact]:
 def test_views_tell_what_the_operator_sees() -> None:
     job = a_view("view-precache-job", "c", **ANSWERED, result=JOB)
     assert sights(was_read(job)) == {"c": Fact.JOB_ACTIVE, "d": Fact.UNASKED}
+
+
+def test_of_a_job_at_work_the_record_is_told() -> None:
+    job = a_view("view-precache-job", "c", **ANSWERED, result=JOB)
+    told = record(8, 16, error_class="RegistryUnreachable", error_text="503")
+    view = msgspec.convert(view_body(CGU, "c", told), ManagedClusterView)
+    sight = look_at(CGU, ["c"], was_read(job, view), NOW).seen.sights["c"]
+    assert sight.note == (
+        "the Job is active; 12 of 183 images; 8.0/16.0 MiB; last error RegistryUnreachable: 503"
+    )
 
 
 def test_the_existing_workloads_views_have_no_labels() -> None:

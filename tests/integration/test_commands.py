@@ -77,7 +77,7 @@ async def test_status_of_a_run_shows_what_the_clusters_have_told(scenes: SetScen
         words = (await talm(scene.hub.kubeconfig, "logs", *place, "--cluster", busy[0])).out
         assert "10 of 20" in words and "03:04:05 phase Downloading" in words
         gone = (await talm(scene.hub.kubeconfig, "logs", *place, "--cluster", done)).out
-        assert "it has succeeded" in gone
+        assert "nothing is kept" in gone
 
         told_why = (await talm(scene.hub.kubeconfig, "explain", *place, "-c", busy[0])).out
         assert "the Job to end" in told_why and "PrecacheTimeout" in told_why

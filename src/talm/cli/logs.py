@@ -29,11 +29,11 @@ _WHY_NOT: Final = {
     Phase.STARTING: "nothing has been told yet: the Job is being set up",
     Phase.ACTIVE: f"nothing has been told yet; {_ON_SPOKE}",
     Phase.SUCCEEDED: (
-        "it has succeeded: its namespace is deleted on the spoke at once, and the log with it; a log"
-        " collector of the spoke is where it would be kept"
+        "nothing is kept: the namespace on the spoke is deleted at once, and the log with it; where it"
+        " would be kept is a log collector of the spoke"
     ),
 }
-_FAILED: Final = f"it has failed; until the CGU ends there is {_ON_SPOKE}"
+_FAILED: Final = f"until the CGU ends: {_ON_SPOKE}"
 
 
 @click.command("logs")

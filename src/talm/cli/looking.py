@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, TypeVar
 
 from talm.api import kinds
@@ -26,7 +26,8 @@ from talm.api.words import (
     View,
 )
 from talm.cli.inclusters import Found, Key, Selected, read, read_managed
-from talm.cli.told import WORKS, order_of
+from talm.cli.told import WORKS, order_of, read_record
+from talm.cli.words import part
 from talm.core.fleet import stored_phases
 from talm.core.model import Cluster, Fact, Rules, Sight, Snapshot
 from talm.errors import BadSpec, Bug
@@ -108,6 +109,8 @@ def look_at(
         # A work that may not be read may say more than views that are not there.
         if sight.fact is not Fact.UNASKED or not found.works.why(cluster):
             sights[cluster] = sight
+    for cluster, sight in sights.items():
+        sights[cluster] = _with_record(sight)
     seen = Snapshot(
         now=now,
         rules=Rules(),
@@ -201,4 +204,20 @@ def _with_holders(sight: Sight, view: ManagedClusterView | None) -> Sight:
     result = view.status.result
     conditions = (result.status.conditions if result and result.status else None) or ()
     held = "; ".join(c.message for c in conditions if c.status == "True" and c.message)
-    return Sight(sight.fact, f"{sight.note}; {held}" if held else sight.note)
+    return replace(sight, note=f"{sight.note}; {held}") if held else sight
+
+
+def _with_record(sight: Sight) -> Sight:
+    """Of a Job at work, what its workload has told."""
+    told = read_record(sight.progress)
+    if sight.fact is not Fact.JOB_ACTIVE or told is None:
+        return sight
+    parts = [
+        sight.note or sight.fact.value,
+        f"{told.images_done} of {told.images_total or '?'} images",
+    ]
+    if told.bytes_total:
+        parts.append(part(told.bytes_done, told.bytes_total))
+    if told.error_class:
+        parts.append(f"last error {told.error_class}: {told.error_text}")
+    return replace(sight, note="; ".join(parts))

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from talm.api.progress import FailureClass
 from talm.api.words import BAD_PHASES, Phase
 from talm.cli.layout import Cell, Column, Paint, cut, lay_out, plain
 from talm.cli.rows import CguRow, ClusterRow, Rank
@@ -36,6 +37,7 @@ _CLUSTERS: Final = (
     Column("CAUSE"),
 )
 _WIDE: Final = (*_CLUSTERS[:-1], Column("CURRENT IMAGE"), Column("CAUSE"))
+_JOB_WORDS: Final = ("BackoffLimitExceeded", "PodFailurePolicy", "DeadlineExceeded")
 _RANK_COLORS: Final = {
     Rank.FAILED: "red",
     Rank.STUCK: "yellow",
@@ -63,8 +65,15 @@ def _cluster_cells(row: ClusterRow, *, wide: bool) -> list[Cell]:
     ]
     if wide:
         cells.append(record.current_image if record else "")
+    cause = row.cause if wide else _from_class(row.cause)
     colors = {1: _RANK_COLORS[row.rank]}
-    return [Cell(text, colors.get(i, "")) for i, text in enumerate([*cells, row.cause])]
+    return [Cell(text, colors.get(i, "")) for i, text in enumerate([*cells, cause])]
+
+
+def _from_class(cause: str) -> str:
+    """A cause without the Job's own words before the workload's class, which say nothing more."""
+    starts = [at for kind in FailureClass if (at := cause.find(f"{kind}: ")) > 0]
+    return cause[min(starts) :] if starts and cause.startswith(_JOB_WORDS) else cause
 
 
 def _bytes(done: int, total: int) -> str:

@@ -80,7 +80,7 @@ def told_on(cluster: str, order: Order, records: Records) -> Told | None:
     """The record of the order's run on one cluster, by whichever way it is reached."""
     work = records.work(cluster, work_name(order.run))
     if work is not None:
-        return _read(told_record(work, order), 0)
+        return _told(told_record(work, order), 0)
     view = records.view(cluster)
     return told_by(view, order.run) if view is not None else None
 
@@ -90,12 +90,17 @@ def told_by(view: ManagedClusterView, run: str) -> Told | None:
     result = view.status.result if view.status else None
     if result is None or (result.metadata.labels or {}).get(RUN_LABEL) != run:
         return None
-    return _read(result.data or {}, view.spec.scope.update_interval_seconds)
+    return _told(result.data or {}, view.spec.scope.update_interval_seconds)
 
 
-def _read(data: Mapping[str, str], interval_s: int) -> Told | None:
+def read_record(data: Mapping[str, str]) -> ProgressRecord | None:
+    """The record in the data of the workload's ConfigMap; None when there is none that can be read."""
     try:
-        record = msgspec.json.decode(data.get(RECORD_KEY, ""), type=ProgressRecord)
+        return msgspec.json.decode(data.get(RECORD_KEY, ""), type=ProgressRecord)
     except ValueError:
         return None
-    return Told(record, interval_s)
+
+
+def _told(data: Mapping[str, str], interval_s: int) -> Told | None:
+    record = read_record(data)
+    return Told(record, interval_s) if record is not None else None

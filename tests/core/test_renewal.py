@@ -82,6 +82,15 @@ def test_whoever_waits_for_a_change_loses_no_time() -> None:
     assert {c: wait.since for c, wait in after.waits.items()} == {"cnfdb1": NOW}
 
 
+def test_whoever_waits_for_a_change_says_so() -> None:
+    seen = begun_with_the_old({"cnfdb1": P.ACTIVE, "cnfdb2": P.PREPARING})
+    after = one_pass(seen).status.precaching
+    assert after is not None
+    (entry,) = after.failures or ()
+    assert (entry.cluster, entry.reason) == ("cnfdb2", "SpecificationChanged")
+    assert "waiting for the attempts under way" in entry.message
+
+
 def test_a_change_that_waits_is_told() -> None:
     seen = begun_with_the_old(both(P.ACTIVE))
     (told,) = prepare(seen).warnings

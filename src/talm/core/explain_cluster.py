@@ -112,6 +112,7 @@ def _in_its_way(seen: Snapshot, cluster: str, entry: PrecachingFailure) -> Expla
     waits = {
         report.OTHER_CGU: f"the older CGU {entry.message.removeprefix('waiting for ')}",
         report.UNAVAILABLE: "the cluster to be available",
+        report.SPEC_CHANGED: "the attempts under way on other clusters to end",
     }.get(entry.reason, "the operator to try again")
     why = Explanation(waits, advice.for_failure(entry.reason, entry.message), entry.message)
     known = seen.clusters.get(cluster)

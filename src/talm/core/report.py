@@ -16,15 +16,20 @@ from talm.api.words import BAD_PHASES, FINAL_PHASES, ConditionType, Phase, Reaso
 
 from .fleet import Phases, stored_phases, verdict
 from .model import EventNote, Move, Snapshot
+from .precache import BEFORE_SETUP
 from .story import Precaching, PrecachingVerdict
 
 MAX_FAILURES: Final = 100
 
 # Reasons of entries that are no end: ours.
 OTHER_CGU: Final = "WaitingForOtherCGU"
+SPEC_CHANGED: Final = "SpecificationChanged"
 UNAVAILABLE: Final = "ClusterUnavailable"
 EFFECT_FAILED: Final = "RequestFailed"
 UNEXPECTED: Final = "UnexpectedFact"
+CHANGE_WAITS: Final = (
+    "what is to be cached has changed: waiting for the attempts under way on other clusters"
+)
 
 
 def failures(
@@ -33,11 +38,14 @@ def failures(
     moves: Iterable[Move],
     failed: Mapping[str, str],
     complaints: Mapping[str, str],
+    *,
+    change_waits: bool = False,
 ) -> tuple[PrecachingFailure, ...]:
     """Why each cluster that failed did, and why others wait; sorted by cluster, at most 100.
 
-    An entry keeps its `since` while its reason stays.  What failed goes before what merely waits when
-    there are too many.
+    `change_waits`: nobody begins until the attempts under way have ended (renewal.py).  An entry keeps
+    its `since` while its reason stays.  What failed goes before what merely waits when there are too
+    many.
     """
     before = (seen.cgu.status.precaching.failures if seen.cgu.status.precaching else None) or ()
     old = {entry.cluster: entry for entry in before}
@@ -45,6 +53,8 @@ def failures(
     entries = []
     for cluster, phase in phases.items():
         found = _cause(seen, cluster, phase, failed, complaints)
+        if found is None and change_waits and phase in BEFORE_SETUP:
+            found = (SPEC_CHANGED, CHANGE_WAITS)
         if phase in BAD_PHASES:
             known = old.get(cluster)
             kept = known.message if known is not None and known.reason == phase else ""

@@ -19,6 +19,7 @@ from .fleet import Phases, settle_phases, settle_waits, stored_phases, verdict
 from .gates import first_gate
 from .model import EventNote, Outcomes, Settled, Snapshot
 from .prepare import FIVE_MINUTES, Prepared
+from .renewal import Change
 from .story import Precaching, PrecachingVerdict, Rollout, RolloutVerdict, Story
 
 
@@ -152,7 +153,12 @@ def _precaching_fields(
     if stored is None and not found.precaching_required:
         return status
     failed = report.failures(
-        seen, phases, decision.moves, outcomes.failed, decision.fleet.complaints
+        seen,
+        phases,
+        decision.moves,
+        outcomes.failed,
+        decision.fleet.complaints,
+        change_waits=found.change is Change.AWAITED,
     )
     block = PrecachingStatus(
         spec=_spec(found, stored),

@@ -19,6 +19,7 @@ from talm.agent.settings import Settings
 from talm.agent.stores.base import ImageStore
 from talm.agent.stores.containerd import Containerd
 from talm.agent.stores.containers_storage import ContainersStorage
+from talm.agent.stores.oci_layout import OciLayout
 from talm.agent.stores.tools import run
 from talm.sim.images import build_image
 
@@ -33,6 +34,8 @@ OTHER = build_image("other", [{"file": CHANCE.randbytes(6_000_000)}])
 BIG = max(OTHER.blobs, key=lambda digest: len(OTHER.blobs[digest]))
 HALF = len(OTHER.blobs[BIG]) // 2
 UNIQUE = sum(len(blob) for image in (MANY, OTHER) for blob in image.blobs.values())
+
+LONG = pytest.mark.long
 
 Moment = Callable[[Path], bool]
 
@@ -86,8 +89,11 @@ async def agent(settings: Settings) -> AsyncIterator[asyncio.subprocess.Process]
         await process.wait()
 
 
-async def killed(settings: Settings, is_reached: Callable[[], bool], *, alone: bool) -> None:
-    """Kill a run at the moment; `alone`: what it has started lives on."""
+@contextlib.asynccontextmanager
+async def killed(
+    settings: Settings, is_reached: Callable[[], bool], *, alone: bool
+) -> AsyncIterator[None]:
+    """Kill a run at the moment; `alone`: what it has started lives on, no longer than the block."""
     async with agent(settings) as process:
 
         def reached() -> bool:
@@ -100,25 +106,13 @@ async def killed(settings: Settings, is_reached: Callable[[], bool], *, alone: b
         kill = os.kill if alone else os.killpg
         kill(process.pid, signal.SIGKILL)
         await process.wait()
-        if alone:
-            await until(lambda: not members(process.pid))
-
-
-def members(group: int) -> list[int]:
-    """The processes of a group that live."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            state, _, pgrp, *_ = stat.read_text().rpartition(")")[2].split()
-            if int(pgrp) == group and state != "Z":
-                found.append(int(stat.parent.name))
-    return found
+        yield
 
 
 # With all that it has started, as a pod is ended; or alone, as on a terminal.
 WHO = pytest.mark.parametrize(
     "alone",
-    [pytest.param(False, id="whole"), pytest.param(True, id="alone", marks=pytest.mark.long)],
+    [pytest.param(False, id="whole"), pytest.param(True, id="alone", marks=LONG)],
 )
 
 
@@ -132,29 +126,27 @@ class Case:
         self._tmp_path = tmp_path
         self.images = [resolved(MANY, self._specs[0]), resolved(OTHER, self._specs[1])]
 
-    async def kill_and_go_on(self, place: str, moment: Moment, *, alone: bool = False) -> None:
-        spool = self._tmp_path / "spool"
-        settings = self._settings_for(*self._specs, store=place, spool=spool)
+    def settings(self, place: str) -> Settings:
+        return self._settings_for(*self._specs, store=place, spool=self._tmp_path / "spool")
+
+    @contextlib.asynccontextmanager
+    async def killed(self, place: str, moment: Moment, *, alone: bool) -> AsyncIterator[None]:
         self._registry.fails(BIG, Stalls(HALF))
-        partial = spool / f"{BIG.replace(':', '-')}.partial"
+        partial = self._tmp_path / "spool" / f"{BIG.replace(':', '-')}.partial"
 
         def is_reached() -> bool:
             return moment(self._tmp_path) and partial.stat().st_size == HALF
 
-        await killed(settings, is_reached, alone=alone)
-        assert self._registry.blob_bytes <= UNIQUE - HALF + 1
+        async with killed(self.settings(place), is_reached, alone=alone):
+            assert self._registry.blob_bytes <= UNIQUE - HALF + 1
+            yield
 
     async def finish(self, place: str) -> None:
-        spool = self._tmp_path / "spool"
-        settings = self._settings_for(*self._specs, store=place, spool=spool)
-        assert await run_agent(settings) == 0
+        """Run again: all comes, nothing twice, nothing is left in the spool."""
+        assert await run_agent(self.settings(place)) == 0
         assert self._registry.blob_bytes <= UNIQUE * 1.02
-        assert {file.name for file in spool.iterdir()} <= {
-            ".lock",
-            ".last-run",
-            ".pins",
-            ".pins.lock",
-        }
+        left = {file.name for file in (self._tmp_path / "spool").iterdir()}
+        assert left <= {".lock", ".last-run", ".pins", ".pins.lock"}
 
 
 @pytest.fixture
@@ -167,15 +159,15 @@ async def all_there(case: Case, store: ImageStore) -> bool:
 
 
 @WHO
-@pytest.mark.parametrize("moment", [is_copied, is_unpacking])
+@pytest.mark.parametrize("moment", [pytest.param(is_copied, marks=LONG), is_unpacking])
 async def test_an_import_by_skopeo_that_was_killed_is_made_again(
     storage: ContainersStorage, case: Case, tmp_path: Path, moment: Moment, alone: bool
 ) -> None:
-    await case.kill_and_go_on("containers-storage", moment, alone=alone)
-    assert not await storage.has(case.images[1])
-    if not alone:  # else skopeo may have had all that it needed
-        assert not await storage.has(case.images[0])
-    await case.finish("containers-storage")
+    async with case.killed("containers-storage", moment, alone=alone):
+        assert not await storage.has(case.images[1])
+        if not alone:  # else skopeo may have had all that it needed
+            assert not await storage.has(case.images[0])
+        await case.finish("containers-storage")
     assert await all_there(case, ContainersStorage())
     assert not is_unpacking(tmp_path)
     digests = await run("podman", "images", "--digests", "--format", "{{.Digest}}")
@@ -183,17 +175,27 @@ async def test_an_import_by_skopeo_that_was_killed_is_made_again(
 
 
 @WHO
-@pytest.mark.parametrize("moment", [is_ingested, is_extracted])
+@pytest.mark.parametrize("moment", [pytest.param(is_ingested, marks=LONG), is_extracted])
 async def test_an_import_by_ctr_that_was_killed_is_made_again(
     containerd: Containerd, case: Case, moment: Moment, alone: bool
 ) -> None:
     place = f"containerd:{containerd.socket}"
-    await case.kill_and_go_on(place, moment, alone=alone)
-    assert not await containerd.has(case.images[1])
-    if not alone:
-        assert not await containerd.has(case.images[0])
-    await case.finish(place)
+    async with case.killed(place, moment, alone=alone):
+        assert not await containerd.has(case.images[1])
+        if not alone:
+            assert not await containerd.has(case.images[0])
+        await case.finish(place)
     assert await all_there(case, Containerd(containerd.socket))
     ctr = ("ctr", "-a", str(containerd.socket), "-n", "k8s.io")
     leases = (await run(*ctr, "leases", "ls")).splitlines()[1:]
     assert all("containerd.io/gc.expire=" in lease for lease in leases)
+
+
+async def test_a_run_into_a_layout_that_was_killed_goes_on_where_it_was(
+    case: Case, tmp_path: Path
+) -> None:
+    place = f"oci-layout:{tmp_path}/layout"
+    async with case.killed(place, lambda _: True, alone=False):
+        assert not await OciLayout(tmp_path / "layout").has(case.images[1])
+        await case.finish(place)
+    assert await all_there(case, OciLayout(tmp_path / "layout"))

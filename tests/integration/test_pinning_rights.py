@@ -6,6 +6,7 @@ operator behind them is not here, so that who is asked about pins is a stand-in.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -25,7 +26,7 @@ from talm.agent.progress import Progress
 from talm.agent.stores.names import names_of
 from talm.api import kinds
 from talm.api.kinds import MACHINE_CONFIG_POOL, PINNED_IMAGE_SET, Kind
-from talm.api.pod import PINS_LABEL, StoreKind, image_set_name
+from talm.api.pod import PINS_LABEL, Nodes, StoreKind, image_set_name
 from talm.api.words import RUN_LABEL
 from talm.errors import Forbidden, NotFound
 from talm.kube.client import Client
@@ -33,7 +34,7 @@ from talm.sim.plane.controlplane import ControlPlane
 from talm.sim.plane.hubs import Hub
 from talm.spokes.base import Order, PodTerms
 from talm.spokes.manifests import ACCOUNT
-from talm.spokes.pinning import release_actions, rights_actions, unpin_namespace
+from talm.spokes.pinning import UNPIN, release_actions, rights_actions, unpin_namespace
 from tests.agent.pins.conftest import image_of
 from tests.cli.test_agent import end_of, start
 from tests.integration.world import until
@@ -45,7 +46,7 @@ A, B = image_of("group/a"), image_of("group/b")
 OPENSHIFT = PodTerms(StoreKind.CONTAINERS_STORAGE, image_sets=True)
 NAMED = {kind.kind: kind for kind in (
     kinds.NAMESPACE, kinds.ROLE, kinds.ROLE_BINDING, kinds.CLUSTER_ROLE,
-    kinds.CLUSTER_ROLE_BINDING, kinds.JOB,
+    kinds.CLUSTER_ROLE_BINDING, kinds.JOB, kinds.DAEMON_SET,
 )}  # fmt: skip
 DIGEST = "self.split('@').size() == 2 && self.split('@')[1].matches('^sha256:[a-f0-9]{64}$')"
 NAME = (
@@ -255,24 +256,7 @@ async def test_no_file_is_written_where_the_cluster_has_the_operator_s_api(
     assert not list((tmp_path / DIRECTORY).iterdir())
 
 
-async def test_the_job_that_unpins_deletes_its_own_namespace_and_may_delete_no_other(
-    spoke: Spoke, tmp_path: Path
-) -> None:
-    order = other(run=spoke.order.run, pod=PodTerms(StoreKind.CONTAINERD))
-    *needs, job = release_actions("spoke1", order)
-    await spoke.carry_out([*needs, job])
-    namespace = unpin_namespace(order.run)
-    container = job["spec"]["kube"]["template"]["spec"]["template"]["spec"]["containers"][0]
-    variables = {v["name"]: v["value"] for v in container["env"] if "value" in v}
-    account = {"KUBECONFIG": str(spoke.account("default", namespace))}
-    variables |= {"TALM_STORE": f"oci-layout:{tmp_path}"} | account
-    command = container["command"][2:]
-    others = variables | {"TALM_LAST_OF": "kube-system"}
-    code, output = await end_of(await start(tmp_path, *command, **others))
-    assert (code, "403" in output) == (1, True)
-    code, output = await end_of(await start(tmp_path, *command, **variables))
-    assert code == 0, output
-
+async def is_gone(spoke: Spoke, namespace: str) -> None:
     async def gone() -> bool:
         try:
             await spoke.admin.get(kinds.NAMESPACE, namespace)
@@ -281,3 +265,74 @@ async def test_the_job_that_unpins_deletes_its_own_namespace_and_may_delete_no_o
         return False
 
     await until(gone, "the namespace and all that is in it are gone")
+
+
+def command_of(
+    spoke: Spoke, container: Mapping[str, Any], namespace: str, store: Path
+) -> tuple[list[str], dict[str, str]]:
+    """What a container runs and its environment, with its pod's account and a store of ours."""
+    variables = {v["name"]: v["value"] for v in container["env"] if "value" in v}
+    account = {"KUBECONFIG": str(spoke.account("default", namespace))}
+    return container["command"][2:], variables | {"TALM_STORE": f"oci-layout:{store}"} | account
+
+
+async def test_the_job_that_unpins_deletes_its_own_namespace_and_may_delete_no_other(
+    spoke: Spoke, tmp_path: Path
+) -> None:
+    order = other(run=spoke.order.run, pod=PodTerms(StoreKind.CONTAINERD))
+    actions = release_actions("spoke1", order)
+    await spoke.carry_out(actions)
+    namespace = unpin_namespace(order.run)
+    (container,) = pod_of(actions[-1])["containers"]
+    command, variables = command_of(spoke, container, namespace, tmp_path)
+    others = variables | {"TALM_LAST_OF": "kube-system"}
+    code, output = await end_of(await start(tmp_path, *command, **others))
+    assert (code, "403" in output) == (1, True)
+    code, output = await end_of(await start(tmp_path, *command, **variables))
+    assert code == 0, output
+    await is_gone(spoke, namespace)
+
+
+async def test_on_all_nodes_the_namespace_goes_when_every_pod_has_unpinned(
+    spoke: Spoke, tmp_path: Path
+) -> None:
+    terms = PodTerms(StoreKind.CONTAINERD, nodes=Nodes.ALL)
+    order = other(run=spoke.order.run, pod=terms)
+    actions = release_actions("spoke1", order)
+    await spoke.carry_out(actions)
+    namespace = unpin_namespace(order.run)
+
+    async def have_ready(count: int) -> None:
+        numbers = {
+            "desiredNumberScheduled": 2,
+            "currentNumberScheduled": 2,
+            "numberMisscheduled": 0,
+            "numberReady": count,
+            "observedGeneration": 1,
+        }
+        await spoke.admin.merge_patch(
+            kinds.DAEMON_SET, UNPIN, {"status": numbers}, namespace, subresource="status"
+        )
+
+    pod = pod_of(actions[-1])
+    (first,), (last,) = pod["initContainers"], pod["containers"]
+    command, variables = command_of(spoke, first, namespace, tmp_path)
+    assert (await end_of(await start(tmp_path, *command, **variables)))[0] == 0
+    await have_ready(1)
+    command, variables = command_of(spoke, last, namespace, tmp_path)
+    waits = await start(tmp_path, *command, **variables)
+    try:
+        await asyncio.wait([asyncio.ensure_future(waits.wait())], timeout=3)
+        assert waits.returncode is None
+        assert await spoke.admin.get(kinds.NAMESPACE, namespace)
+        await have_ready(2)
+        assert await end_of(waits) == (0, "all nodes are through\n")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            waits.kill()
+    await is_gone(spoke, namespace)
+
+
+def pod_of(action: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = action["spec"]["kube"]["template"]["spec"]["template"]["spec"]
+    return found

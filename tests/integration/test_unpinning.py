@@ -9,7 +9,7 @@ import pytest
 
 from talm.api.words import Phase
 from talm.sim.spoke.spokejobs import JobPlan
-from talm.spokes.pinning import UNPIN_JOB
+from talm.spokes.pinning import UNPIN
 
 from .conftest import SetScene
 from .scene import Scene
@@ -22,13 +22,13 @@ UNPINS = 4  # actions where a Job unpins
 
 
 def plan(_cluster: str, job: Mapping[str, Any]) -> JobPlan:
-    return JobPlan(duration_s=0.2 if job["metadata"]["name"] == UNPIN_JOB else 1.0, steps=2)
+    return JobPlan(duration_s=0.2 if job["metadata"]["name"] == UNPIN else 1.0, steps=2)
 
 
 def unpinned(scene: Scene) -> list[str]:
     """On which clusters a Job has unpinned, once for each time."""
     jobs = scene.fleet.job_uids().items()
-    return sorted(c for (c, _, name), uids in jobs if name == UNPIN_JOB for _ in uids)
+    return sorted(c for (c, _, name), uids in jobs if name == UNPIN for _ in uids)
 
 
 async def requested(scene: Scene, clusters: Sequence[str] | None = None) -> list[str]:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from talm.api.pod import StoreKind
+from talm.api.kinds import ACTION
+from talm.api.pod import Nodes, StoreKind
 from talm.api.words import MANUAL_NAMESPACE
 from talm.core.model import Effect, Fact, Sight
 from talm.errors import Unreachable
@@ -30,6 +31,7 @@ from tests.spokes.world import ORDER, other
 
 GOLDEN = Path(__file__).parent / "golden" / "pinning.yaml"
 CONTAINERD = PodTerms(StoreKind.CONTAINERD)
+ALL_NODES = PodTerms(StoreKind.CONTAINERD, nodes=Nodes.ALL)
 CRIO = PodTerms(StoreKind.CONTAINERS_STORAGE)
 OPENSHIFT = PodTerms(StoreKind.CONTAINERS_STORAGE, image_sets=True)
 DIRECTORY = PodTerms(StoreKind.OCI_LAYOUT)
@@ -37,7 +39,7 @@ DIRECTORY = PodTerms(StoreKind.OCI_LAYOUT)
 
 def render() -> str:
     bodies = []
-    for terms in (OPENSHIFT, CONTAINERD):
+    for terms in (OPENSHIFT, CONTAINERD, ALL_NODES):
         order = other(pod=terms)
         bodies += rights_actions("spoke1", order, MANUAL_NAMESPACE)
         bodies += release_actions("spoke1", order)
@@ -93,9 +95,9 @@ class Scene:
 @pytest.mark.parametrize(
     ("terms", "asked"),
     [
-        (CONTAINERD, ["1-namespace", "2-role", "3-binding", "4-job"]),
-        (PodTerms(StoreKind.CONTAINERD_K3S), ["1-namespace", "2-role", "3-binding", "4-job"]),
-        (CRIO, ["1-namespace", "2-role", "3-binding", "4-job"]),
+        (CONTAINERD, ["1-namespace", "2-role", "3-binding", "4-pods"]),
+        (PodTerms(StoreKind.CONTAINERD_K3S), ["1-namespace", "2-role", "3-binding", "4-pods"]),
+        (CRIO, ["1-namespace", "2-role", "3-binding", "4-pods"]),
         (OPENSHIFT, ["1-binding", "2-role", "3-set"]),
         (DIRECTORY, []),
     ],
@@ -108,6 +110,15 @@ async def test_unpinning_is_asked_for_as_the_store_needs_it(
     await scene.do(Effect.UNPIN)
     assert scene.asked == [f"run-1-unpin-{what}" for what in asked]
     assert not scene.walked.done
+
+
+@pytest.mark.parametrize(("nodes", "kind"), [(Nodes.ONE, "Job"), (Nodes.ALL, "DaemonSet")])
+async def test_as_many_nodes_unpin_as_have_pulled(nodes: Nodes, kind: str) -> None:
+    scene = Scene(CONTAINERD)
+    await scene.do(Effect.UNPIN, order=other(pod=PodTerms(nodes=nodes)))
+    name = "pre-cache-run-1-unpin-4-pods"
+    body = await scene.hub.get(ACTION, name, "spoke1")
+    assert body["spec"]["kube"]["template"]["kind"] == kind
 
 
 async def test_asking_twice_is_asking_once() -> None:

@@ -17,12 +17,13 @@ from talm.agent import leftovers
 from talm.agent.bringing import raise_all
 from talm.agent.main import plan_only, run_agent
 from talm.agent.nodes.coordinating import run_nodes
+from talm.agent.pins.releasing import leave as leave_namespace
 from talm.agent.pins.releasing import release
 from talm.agent.plan import Plan
 from talm.agent.priority import lower_priority
 from talm.agent.settings import Settings
 from talm.agent.transfer.spool import Spool
-from talm.api.pod import LAST_OF_ENV, NODES_AT_ONCE, NODES_AT_ONCE_ENV
+from talm.api.pod import DAEMON_SET_ENV, LAST_OF_ENV, NODES_AT_ONCE, NODES_AT_ONCE_ENV
 from talm.api.progress import EXIT_CODES, FailureClass
 from talm.cli.agentoptions import HOW, PINNED_FOR, TELLING, WHAT, WHERE, with_options
 from talm.errors import AgentError, TalmError
@@ -154,6 +155,22 @@ def unpin(last_of: str, **flags: Any) -> None:
         click.echo(f"talm agent unpin: {exc}", err=True)
         sys.exit(exc.exit_code if isinstance(exc, AgentError) else 1)
     click.echo(f"{count} names unpinned")
+
+
+@agent.command(short_help="Wait for the other nodes, then delete the namespace.")
+@click.option("--last-of", required=True, envvar=LAST_OF_ENV, metavar="NAMESPACE")
+@click.option("--daemon-set", required=True, envvar=DAEMON_SET_ENV, metavar="NAME")
+def leave(last_of: str, daemon_set: str) -> None:
+    """Once every pod of a DaemonSet is ready, or an hour is over, delete its namespace.
+
+    For the pods that the operator has unpin on every node of a cluster.
+    """
+    try:
+        ready = asyncio.run(leave_namespace(last_of, daemon_set))
+    except TalmError as exc:
+        click.echo(f"talm agent leave: {exc}", err=True)
+        sys.exit(1)
+    click.echo("all nodes are through" if ready else "not all nodes were through in time")
 
 
 def _print_table(plan: Plan) -> None:

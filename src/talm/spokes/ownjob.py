@@ -33,6 +33,7 @@ ATTEMPTS_MORE: Final = (
     6  # Kubernetes' default; with its pauses they are over after 10 min of crashes
 )
 _WRONG_FLAG: Final = 2  # click's; the command line is the same in the next pod
+_NOBODY: Final = 65534
 _ROOT: Final = "host"
 _CONFIG_MOUNT: Final = {"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True}
 
@@ -127,6 +128,30 @@ def node_container(
         "securityContext": _rights(store),
         "terminationMessagePolicy": "File",
         "volumeMounts": _mounts(store),
+    }
+
+
+def api_container(order: Order, command: str, environment: list[Manifest]) -> Manifest:
+    """A container that asks the API server and nobody else: nothing of the node, no right."""
+    rights: Manifest = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "runAsUser": _NOBODY,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    return {
+        "name": CONTAINER_NAME,
+        "image": order.image,
+        "command": ["talm", "agent", command],
+        "env": environment,
+        "resources": {
+            "requests": {"cpu": "10m", "memory": "64Mi"},
+            "limits": {"memory": "256Mi"},
+        },
+        "securityContext": rights,
+        "terminationMessagePolicy": "File",
     }
 
 

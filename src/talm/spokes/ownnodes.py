@@ -7,15 +7,21 @@ node's Job is like stands in its annotation, word for word the Job for one node.
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Final
 
 from talm.api import pod
 from talm.api.progress import EXIT_CODES, PROGRESS_CONFIG_MAP, FailureClass
 from talm.spokes.base import Order
-from talm.spokes.manifests import CONTAINER_NAME, MANAGEMENT, Manifest, run_labels
-from talm.spokes.ownjob import ATTEMPTS_MORE, failure_policy, job, shared_pod, variables
+from talm.spokes.manifests import MANAGEMENT, Manifest, run_labels
+from talm.spokes.ownjob import (
+    ATTEMPTS_MORE,
+    api_container,
+    failure_policy,
+    job,
+    shared_pod,
+    variables,
+)
 
-_NOBODY: Final = 65534
 # Each node's Job has had its attempts by then, so that another look would end the same way; but a pod
 # that was itself interrupted, or that waits for the Job's deadline, has said nothing about the nodes.
 _FINAL: Final = frozenset(FailureClass) - {FailureClass.PARTLY_CACHED, FailureClass.INTERRUPTED}
@@ -48,23 +54,4 @@ def _container(order: Order, namespace: str) -> Manifest:
         pod.JOB_DEADLINE_ENV: str(order.job_deadline_s),
         pod.NODES_AT_ONCE_ENV: str(order.pod.nodes_at_once),
     }
-    rights: dict[str, Any] = {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "readOnlyRootFilesystem": True,
-        "runAsNonRoot": True,
-        "runAsUser": _NOBODY,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-    return {
-        "name": CONTAINER_NAME,
-        "image": order.image,
-        "command": ["talm", "agent", "nodes"],
-        "env": variables(values),
-        "resources": {
-            "requests": {"cpu": "10m", "memory": "64Mi"},
-            "limits": {"memory": "256Mi"},
-        },
-        "securityContext": rights,
-        "terminationMessagePolicy": "File",
-    }
+    return api_container(order, "nodes", variables(values))

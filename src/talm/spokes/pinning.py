@@ -3,7 +3,8 @@
     before the Job is set up   where PinnedImageSets pin: a ClusterRole for the workload's account
     when the CGU is over       that, and the run's PinnedImageSet: deleted
                                other runtimes: a Job in a namespace of its own takes the run's pins
-                               from the node, then deletes that namespace, and so itself
+                               from the node, then deletes that namespace, and so itself; where
+                               all nodes pull, a DaemonSet does so on each of them
 
 All of it is requested by ManagedClusterActions, and nobody waits for it: no phase depends on an
 action's end.  Names carry the run: a request that is repeated finds its action there, and one that is
@@ -23,8 +24,8 @@ from typing import Final
 
 from talm.api import pod
 from talm.api.kinds import ACTION, MACHINE_CONFIG_POOL, PINNED_IMAGE_SET
-from talm.api.pod import StoreKind, image_set_name
-from talm.api.words import OWN_NAMESPACE_PREFIX
+from talm.api.pod import Nodes, StoreKind, image_set_name
+from talm.api.words import OWN_NAMESPACE_PREFIX, RUN_LABEL
 from talm.core.model import Effect, Sight
 from talm.errors import AlreadyExists
 from talm.spokes.base import Order, PodTerms, Transport
@@ -38,11 +39,18 @@ from talm.spokes.manifests import (
     run_labels,
 )
 from talm.spokes.own import privileged_namespace
-from talm.spokes.ownjob import ATTEMPTS_MORE, node_container, node_pod, store_values, variables
+from talm.spokes.ownjob import (
+    ATTEMPTS_MORE,
+    api_container,
+    node_container,
+    node_pod,
+    store_values,
+    variables,
+)
 from talm.spokes.ownrights import account_of, binding_of, rule
 from talm.spokes.ownstore import node_store
 
-UNPIN_JOB: Final = "unpin"
+UNPIN: Final = "unpin"
 _DEADLINE_S: Final = 3600  # its image may have to come over the line again
 _KEPT_S: Final = 600  # only where it has failed: else it goes with its namespace
 _ITS_ACCOUNT: Final = "default"  # the namespace is made for it alone
@@ -97,7 +105,8 @@ class PinningTransport:
         """Create the actions; one that is there was requested before."""
         if not self._answers(cluster):
             return
-        for body in actions(cluster, replace(order, pod=self._terms(cluster))):
+        pod = replace(self._terms(cluster), nodes=order.pod.nodes)
+        for body in actions(cluster, replace(order, pod=pod)):
             with contextlib.suppress(AlreadyExists):
                 await self._hub.create(ACTION, body)
 
@@ -131,8 +140,13 @@ def release_actions(cluster: str, order: Order) -> list[Manifest]:
         _creates(cluster, order, "unpin-1-namespace", privileged_namespace(namespace)),
         _creates(cluster, order, "unpin-2-role", _unpin_role(namespace)),
         _creates(cluster, order, "unpin-3-binding", _unpin_binding(namespace)),
-        _creates(cluster, order, "unpin-4-job", unpin_job(order, namespace)),
+        _creates(cluster, order, "unpin-4-pods", _unpinning(order, namespace)),
     ]
+
+
+def _unpinning(order: Order, namespace: str) -> Manifest:
+    make = unpin_daemon_set if order.pod.nodes is Nodes.ALL else unpin_job
+    return make(order, namespace)
 
 
 def unpin_namespace(run: str) -> str:
@@ -150,7 +164,7 @@ def unpin_job(order: Order, namespace: str) -> Manifest:
     store = node_store(order.pod)
     values = store_values(order, store) | {pod.LAST_OF_ENV: namespace}
     container = node_container(order, store, "unpin", variables(values))
-    body = namespaced("batch/v1", "Job", UNPIN_JOB, namespace)
+    body = namespaced("batch/v1", "Job", UNPIN, namespace)
     body["metadata"]["annotations"] = dict(MANAGEMENT)
     body["spec"] = {
         "activeDeadlineSeconds": _DEADLINE_S,
@@ -159,6 +173,30 @@ def unpin_job(order: Order, namespace: str) -> Manifest:
         "template": {
             "metadata": {"labels": run_labels(order), "annotations": dict(MANAGEMENT)},
             "spec": node_pod(order, store, container) | {"serviceAccountName": _ITS_ACCOUNT},
+        },
+    }
+    return body
+
+
+def unpin_daemon_set(order: Order, namespace: str) -> Manifest:
+    """The same on every node: a pod is ready once it has unpinned, and leaves when all are."""
+    store = node_store(order.pod)
+    first = node_container(order, store, "unpin", variables(store_values(order, store)))
+    values = {pod.LAST_OF_ENV: namespace, pod.DAEMON_SET_ENV: UNPIN}
+    last = api_container(order, "leave", variables(values))
+    spec = node_pod(order, store, last) | {
+        "initContainers": [first | {"name": UNPIN}],
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "restartPolicy": "Always",
+        "serviceAccountName": _ITS_ACCOUNT,
+        "terminationGracePeriodSeconds": 2,  # who waits for the others has nothing to finish
+    }
+    body = namespaced("apps/v1", "DaemonSet", UNPIN, namespace)
+    body["spec"] = {
+        "selector": {"matchLabels": {RUN_LABEL: order.run}},
+        "template": {
+            "metadata": {"labels": run_labels(order), "annotations": dict(MANAGEMENT)},
+            "spec": spec,
         },
     }
     return body
@@ -183,14 +221,15 @@ def _image_set_binding(order: Order, namespace: str) -> Manifest:
 
 
 def _unpin_role(namespace: str) -> Manifest:
-    """What the Job's account may do: delete its own namespace, and use the node's directories.
+    """What the account may do: delete its own namespace, and use the node's directories.
 
     A request for a namespace is authorized in that namespace, so that a Role in it can allow it.
     """
-    body = namespaced("rbac.authorization.k8s.io/v1", "Role", UNPIN_JOB, namespace)
+    body = namespaced("rbac.authorization.k8s.io/v1", "Role", UNPIN, namespace)
     return body | {
         "rules": [
             rule("", "namespaces", "delete", names=(namespace,)),
+            rule("apps", "daemonsets", "get", names=(UNPIN,)),
             rule(
                 "security.openshift.io", "securitycontextconstraints", "use", names=("privileged",)
             ),
@@ -199,8 +238,8 @@ def _unpin_role(namespace: str) -> Manifest:
 
 
 def _unpin_binding(namespace: str) -> Manifest:
-    body = namespaced("rbac.authorization.k8s.io/v1", "RoleBinding", UNPIN_JOB, namespace)
-    return body | binding_of("Role", UNPIN_JOB, account_of(_ITS_ACCOUNT, namespace))
+    body = namespaced("rbac.authorization.k8s.io/v1", "RoleBinding", UNPIN, namespace)
+    return body | binding_of("Role", UNPIN, account_of(_ITS_ACCOUNT, namespace))
 
 
 def _creates(cluster: str, order: Order, name: str, template: Manifest) -> Manifest:

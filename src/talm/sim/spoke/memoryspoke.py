@@ -233,6 +233,8 @@ class MemorySpoke:
             self.store.add(kind, "", {**body, **active(body["metadata"]["name"], body)})
             return
         obj = self.store.add(kind, namespace, body)
+        if kind == kinds.DAEMON_SET:
+            self._spawn(self._run_everywhere(obj))
         if kind == kinds.JOB:
             self.jobs.start(self.store.put(kind, with_defaults(obj)))
 
@@ -252,9 +254,14 @@ class MemorySpoke:
             raise Invalid("PATCH", name, 422, text, reason="Invalid")
         return new
 
-    def _last_of(self, job: Object) -> None:
-        """Delete the namespace that the Job's pod was told to delete when its work is done."""
-        name = last_of(job)
+    async def _run_everywhere(self, daemon_set: Object) -> None:
+        """Have a DaemonSet's pods get ready, and then do what they were told to."""
+        await self.clock.sleep(self.times.job_sync_s + self.times.pod_start_s)
+        self._last_of(daemon_set)
+
+    def _last_of(self, work: Object) -> None:
+        """Delete the namespace that the pods were told to delete when their work is done."""
+        name = last_of(work)
         found = self.store.find(kinds.NAMESPACE, "", name) if name else None
         if found is not None and "deletionTimestamp" not in found["metadata"]:
             gone = {**found["metadata"], "deletionTimestamp": self.clock.stamp()}

@@ -116,9 +116,9 @@ def with_defaults(job: Object) -> Object:
     return {**job, "metadata": metadata, "spec": spec, "status": {}}
 
 
-def last_of(job: Object) -> str:
-    """The namespace that the Job's pod deletes at its end; "" where it is told of none."""
-    pod = ((job["spec"].get("template") or {}).get("spec")) or {}
+def last_of(work: Object) -> str:
+    """The namespace that a Job's or DaemonSet's pods delete at their end; "" when told of none."""
+    pod = ((work["spec"].get("template") or {}).get("spec")) or {}
     variables = [v for container in pod.get("containers") or () for v in container.get("env") or ()]
     return next((v.get("value", "") for v in variables if v["name"] == LAST_OF_ENV), "")
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
+import os
+import signal
+from pathlib import Path
 
 import pytest
 
 from talm.agent.endings import Deadline
 from talm.agent.nodes import coordinating
-from talm.agent.nodes.coordinating import Rounds, coordinate
+from talm.agent.nodes.coordinating import Rounds, coordinate, run_nodes
 from talm.agent.nodes.standing import Standing, State, failure_of, is_over
 from talm.agent.nodes.total import Total
-from talm.api.progress import FailureClass, ProgressRecord
+from talm.agent.settings import Settings
+from talm.api.progress import EXIT_CODES, FailureClass, ProgressRecord
 from talm.errors import AgentError, Forbidden, Invalid, Unreachable
 
 from ..conftest import until
@@ -197,3 +203,55 @@ async def test_a_job_without_a_job_for_a_node_ends_it() -> None:
     cluster.objects["Job", "pre-cache"] = own_job("")
     with pytest.raises(AgentError, match="InvalidSpec"):
         await coordinate(cluster, NAMESPACE, 3, Total(RUN), Deadline(None))
+
+
+# ---- ended from outside ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings of a run whose API server refuses every connection."""
+    server = {"cluster": {"server": "http://127.0.0.1:1"}, "name": "c"}
+    config = {
+        "clusters": [server],
+        "contexts": [{"context": {"cluster": "c", "user": "u"}, "name": "x"}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+        "current-context": "x",
+    }
+    file = tmp_path / "kubeconfig"
+    file.write_text(json.dumps(config))
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    monkeypatch.setattr(coordinating, "LOOK_S", 0.05)
+    log = tmp_path / "termination-log"
+    return Settings(progress_config_map="talm-x/pre-cache-progress", run=RUN, termination_log=log)
+
+
+def last_words(settings: Settings) -> str:
+    assert settings.termination_log is not None
+    return settings.termination_log.read_text()
+
+
+async def test_a_signal_ends_it_as_interrupted(settings: Settings) -> None:
+    running = asyncio.create_task(run_nodes(settings, 3))
+    asyncio.get_running_loop().call_later(0.5, os.kill, os.getpid(), signal.SIGTERM)
+    assert await running == EXIT_CODES[F.INTERRUPTED]
+    assert last_words(settings).startswith("Interrupted: ended by a signal")
+
+
+async def test_it_stops_before_the_jobs_deadline_and_then_waits_to_be_ended(
+    settings: Settings,
+) -> None:
+    short = dataclasses.replace(settings, job_deadline_s=2.0)
+    running = asyncio.create_task(run_nodes(short, 3))
+    await until((short.termination_log or Path()).is_file)
+    assert last_words(short).startswith("PartlyCached: stopped 0.5 s before the Job's deadline")
+    assert not running.done()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await running == EXIT_CODES[F.PARTLY_CACHED]
+
+
+async def test_without_a_place_for_the_record_nobody_knows_the_namespace(
+    settings: Settings,
+) -> None:
+    homeless = dataclasses.replace(settings, progress_config_map="")
+    assert await run_nodes(homeless, 3) == EXIT_CODES[F.INVALID_SPEC]

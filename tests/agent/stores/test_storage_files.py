@@ -132,6 +132,14 @@ def test_the_store_is_where_its_configuration_says(tmp_path: Path) -> None:
     assert find_driver(tmp_path, tmp_path / "graph", named) == "btrfs"
 
 
+def test_images_go_to_the_image_store_where_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "storage.conf").write_text(
+        '[storage]\ndriver = "overlay"\ngraphroot = "/graph"\nimagestore = "/images"\n'
+    )
+    environment = {"CONTAINERS_STORAGE_CONF": "/storage.conf"}
+    assert find_storage(tmp_path, environment) == (tmp_path / "images", tmp_path / "graph")
+
+
 def test_without_a_configuration_the_defaults_count(tmp_path: Path) -> None:
     graph = tmp_path / "var/lib/containers/storage"
     assert find_storage(tmp_path, {}) == (graph,)

@@ -148,16 +148,17 @@ class StorageFiles:
 
 
 def find_storage(root: Path, environment: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
-    """Return the directories of the store that `root` (of a file system) has, the main one first.
+    """Return the directories of the store that `root` (of a file system) has.
 
-    As containers/storage finds them: $CONTAINERS_STORAGE_CONF, /etc, /usr/share, else its default.
+    The first is where images go: the `imagestore` when there is one beside the containers' own.  As
+    containers/storage finds them: $CONTAINERS_STORAGE_CONF, /etc, /usr/share, else its default.
     Raises AgentError (StoreFailed) when the configuration cannot be read.
     """
     storage = _configuration(root, environment)
     options = storage.get("options") or {}
     places = [
-        storage.get("graphroot") or _DEFAULT_ROOT,
         storage.get("imagestore"),
+        storage.get("graphroot") or _DEFAULT_ROOT,
         *(options.get("additionalimagestores") or ()),
     ]
     return tuple(root / str(place).lstrip("/") for place in places if place)

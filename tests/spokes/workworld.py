@@ -116,7 +116,7 @@ class WorkWorld:
             namespace=MANUAL_NAMESPACE,
             now=self.now,
         )
-        working = ManifestWorkTransport(
+        self.working = ManifestWorkTransport(
             client,
             self.works,
             self.clusters,
@@ -125,10 +125,10 @@ class WorkWorld:
             namespace=MANUAL_NAMESPACE,
             now=self.now,
         )
-        self.works.tell_alone(working.work_changed)
+        self.works.tell_alone(self.working.work_changed)
         self._views.tell_alone(viewing.view_changed)
         self._actions.tell_alone(viewing.action_changed)
-        self.transport = ByCluster(viewing, working, lambda _: self.default_way)
+        self.transport = ByCluster(viewing, self.working, lambda _: self.default_way)
 
     def now(self) -> dt.datetime:
         return self.world.clock.now()

@@ -12,12 +12,26 @@ import enum
 from collections.abc import Callable
 from typing import Final
 
-from talm.core.model import Effect, Sight
+from talm.core.model import Effect, Fact, Sight
 from talm.spokes.base import Order, Transport
 from talm.spokes.manifestwork import ManifestWorkTransport
 
 _TAKING_AWAY: Final = frozenset(
     {Effect.CLEAN_UP, Effect.REMOVE_AGAIN, Effect.REMOVE, Effect.WITHDRAW}
+)
+# What a way sees only of what it has begun itself.
+_BEGUN: Final = frozenset(
+    {
+        Fact.SETTING_UP,
+        Fact.SETUP_LOST,
+        Fact.JOB_UNASKED,
+        Fact.JOB_MISSING,
+        Fact.JOB_PENDING,
+        Fact.JOB_ACTIVE,
+        Fact.JOB_SUCCEEDED,
+        Fact.JOB_DEADLINE,
+        Fact.JOB_FAILED,
+    }
 )
 
 
@@ -44,16 +58,16 @@ class ByCluster:
 
     def look(self, cluster: str, order: Order, now: dt.datetime) -> Sight:
         """Tell what the caches know of this cluster; no request is made."""
-        if self.way(cluster, order.run) is Way.MANIFEST_WORK:
+        if self._way(cluster, order, now) is Way.MANIFEST_WORK:
             return self._works.look(cluster, order, now)
         left = self._works.leftovers(cluster, order, now)
         return left or self._views.look(cluster, order, now)
 
     async def carry_out(self, cluster: str, effects: tuple[Effect, ...], order: Order) -> None:
         """Carry the effects out in order.  Raises `ApiError` at the first request that fails."""
-        if Effect.CLEAN_UP in effects:
-            self._ways.pop(cluster, None)
-        if self.way(cluster, order.run) is Way.MANIFEST_WORK:
+        if Effect.CLEAN_UP in effects or self._ways.get(cluster, ("",))[0] != order.run:
+            self._ways[cluster] = (order.run, self._choose(cluster))
+        if self._ways[cluster][1] is Way.MANIFEST_WORK:
             await self._works.carry_out(cluster, effects, order)
             return
         if _TAKING_AWAY.intersection(effects):
@@ -65,11 +79,16 @@ class ByCluster:
         self._views.watch(on_change)
         self._works.watch(on_change)
 
-    def way(self, cluster: str, run: str) -> Way:
-        """The way of this run: chosen once, at its clean-up; after a restart its work tells."""
+    def _way(self, cluster: str, order: Order, now: dt.datetime) -> Way:
+        """The way of this run: chosen at its clean-up; after a restart what it has made tells."""
         known = self._ways.get(cluster)
-        if known is not None and known[0] == run:
+        if known is not None and known[0] == order.run:
             return known[1]
-        way = Way.MANIFEST_WORK if self._works.has_work(cluster, run) else self._choose(cluster)
-        self._ways[cluster] = (run, way)
+        if self._works.has_work(cluster, order.run):
+            way = Way.MANIFEST_WORK
+        elif self._views.look(cluster, order, now).fact in _BEGUN:
+            way = Way.VIEW_ACTION
+        else:
+            way = self._choose(cluster)
+        self._ways[cluster] = (order.run, way)
         return way

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the container tools that tests call (skopeo, podman, containerd, runc), on Debian as root.
+# Installs the container tools that tests call (skopeo, podman, containerd, runc, and for a real node the
+# CNI programs), on Debian as root.
 # Says what it does; where it cannot, it says so, and the tests that need them are skipped.
 set -euo pipefail
 
@@ -8,8 +9,11 @@ missing=()
 for program in "${programs[@]}"; do
   command -v "$program" >/dev/null || missing+=("$program")
 done
+# They are not on PATH: a runtime is told where they are.
+[[ -x /opt/cni/bin/loopback || -x /usr/lib/cni/loopback || -x /usr/libexec/cni/loopback ]] ||
+  missing+=(containernetworking-plugins)
 if [[ ${#missing[@]} -eq 0 ]]; then
-  echo "test tools: ${programs[*]} are there"
+  echo "test tools: ${programs[*]} and the CNI programs are there"
   exit 0
 fi
 if [[ $EUID -ne 0 ]] || ! command -v apt-get >/dev/null; then

@@ -21,7 +21,7 @@ from talm.api.progress import EXIT_CODES, FailureClass, ProgressRecord
 from talm.errors import AgentError, Forbidden, Invalid, Unreachable
 
 from ..conftest import until
-from .given import NAMESPACE, RUN, Cluster, ended, node_data, own_job, owner, refused
+from .given import NAMESPACE, PENDING, RUN, Cluster, ended, node_data, own_job, owner, refused
 
 F = FailureClass
 
@@ -78,6 +78,25 @@ async def test_a_windows_node_is_left_out_and_told() -> None:
     work = rounds(cluster)
     assert list(await states(work)) == ["a"]
     assert work._total.record.warnings == ("node w is left out: it runs windows",)
+
+
+async def test_a_node_whose_pod_does_not_run_says_why_and_lets_the_next_one_pull(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(coordinating, "STUCK_S", 0.0)
+    cluster = Cluster(node_data("a"), node_data("b"))
+    work = rounds(cluster, at_once=1)
+    await work.go()
+    cluster.set_job("a", PENDING)
+    cluster.jobs()["a"]["metadata"]["uid"] = "job-a"
+    waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
+    cluster.objects["Pod", "a-pod"] = {
+        "metadata": {"name": "a-pod", "ownerReferences": [{"kind": "Job", "uid": "job-a"}]},
+        "status": {"containerStatuses": [{"state": {"waiting": waiting}}]},
+    }
+    (first, _) = await work.go()
+    assert first.told == "waits for its pod (ImagePullBackOff: Back-off pulling image)"
+    assert sorted(cluster.jobs()) == ["a", "b"]
 
 
 async def test_another_process_goes_on_where_one_was_killed() -> None:

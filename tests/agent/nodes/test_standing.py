@@ -138,6 +138,14 @@ def test_a_summary_names_a_few_of_those_that_are_not_done() -> None:
     )
 
 
+def test_a_node_whose_pod_does_not_run_gives_its_turn_away_and_says_why() -> None:
+    found = standing(node("a"), node_job("a", PENDING), None, "ErrImagePull: not found")
+    assert (found.state, found.has_turn) == (State.PULLS, False)
+    assert summary([found]) == (
+        "0 of 1 nodes have everything; a waits for its pod (ErrImagePull: not found)"
+    )
+
+
 def test_a_job_whose_pod_never_runs_is_stuck_after_a_while() -> None:
     patience = Patience(300)
     jobs = {"a": node_job("a", PENDING), "b": node_job("b", RUNNING), "c": node_job("c", ended())}

@@ -56,6 +56,16 @@ def test_what_a_node_tries_again_is_the_last_error_until_it_passes() -> None:
     assert (made.record.error_class, made.record.error_text) == ("", "")
 
 
+def test_what_a_pod_waits_for_is_told_now_and_at_the_end() -> None:
+    stuck = Standing("a", S.PULLS, stuck="ErrImagePull: not found")
+    made = total(stuck, at("b"))
+    words = "waits for its pod (ErrImagePull: not found)"
+    assert (made.record.error_class, made.record.error_text) == ("", f"node a: {words}")
+    assert made.record.lines[0].endswith(f"node a {words}")
+    made.finish(failure(F.PARTLY_CACHED, "stopped"))
+    assert made.record.failed[0].error_text == f"node a {words}"
+
+
 def test_what_hinders_the_coordination_is_told_until_it_passes() -> None:
     made = total(at("a"))
     made.hindered("list nodes: 403")

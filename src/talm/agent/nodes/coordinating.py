@@ -35,6 +35,7 @@ from talm.agent.nodes.standing import (
     standing,
 )
 from talm.agent.nodes.total import Total
+from talm.agent.nodes.waiting import WaitingPod, why_waiting
 from talm.agent.running import run
 from talm.agent.settings import Settings
 from talm.agent.sinks import connect
@@ -50,7 +51,7 @@ T = TypeVar("T")
 
 LOOK_S: Final = 3.0  # the nodes' records are written at most every 5 s
 NODES_S: Final = 30.0  # a node's object is large, and its readiness takes 40 s to change
-_STUCK_S: Final = 300.0  # longer than it takes to pull the workload's image over a thin link
+STUCK_S: Final = 300.0  # longer than it takes to pull the workload's image over a thin link
 # Nodes end so long before the coordinating Job: their last records are to be in its own.
 _EARLIER_S: Final = 30.0
 
@@ -141,7 +142,7 @@ class Rounds:
         self._at_once = at_once
         self._total = total
         self._deadline = deadline
-        self._patience = Patience(_STUCK_S)
+        self._patience = Patience(STUCK_S)
         self._nodes: tuple[Node, ...] = ()
         self._nodes_due_s = 0.0
         self._refused: dict[str, AgentError] = {}
@@ -152,9 +153,13 @@ class Rounds:
         # Jobs first: what a Job that has ended has left in its record is there by then.
         found = await self._jobs()
         records = await self._records()
-        stuck = self._patience.stuck(found, time.monotonic())
+        stuck = await self._stuck(found)
         self.standings = tuple(
-            self._standing(node, found.get(node.name), records.get(node.name), stuck)
+            Standing(node.name, State.FAILED, error=self._refused[node.name])
+            if node.name in self._refused
+            else standing(
+                node, found.get(node.name), records.get(node.name), stuck.get(node.name, "")
+            )
             for node in self._nodes
         )
         self._total.sum_up(self.standings)
@@ -162,16 +167,14 @@ class Rounds:
             await self._start(name)
         return self.standings
 
-    def _standing(
-        self,
-        node: Node,
-        job: NodeJob | None,
-        record: ProgressRecord | None,
-        stuck: frozenset[str],
-    ) -> Standing:
-        if node.name in self._refused:
-            return Standing(node.name, State.FAILED, error=self._refused[node.name])
-        return standing(node, job, record, is_stuck=node.name in stuck)
+    async def _stuck(self, jobs: Mapping[str, NodeJob]) -> dict[str, str]:
+        """What the pods wait for that have waited too long; they are only looked at then."""
+        stuck = self._patience.stuck(jobs, time.monotonic())
+        if not stuck:
+            return {}
+        found = await self._api.list(kinds.POD, self._owner.namespace)
+        pods = [msgspec.convert(pod, WaitingPod) for pod in found]
+        return {name: why_waiting(pods, jobs[name].metadata.uid) for name in stuck}
 
     async def _look_at_nodes(self) -> None:
         """Nodes may come, go and get ready while others pull."""

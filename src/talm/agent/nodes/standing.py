@@ -70,24 +70,34 @@ class NodeJob(Wire, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One node.  `has_turn`: it counts among those that pull at the same time."""
+    """One node.  `has_turn`: it counts among those that pull at the same time.
+
+    `stuck` says what its pod waits for when that has been too long; "" otherwise.
+    """
 
     node: str
     state: State
     has_turn: bool = False
     record: ProgressRecord | None = None
     error: AgentError | None = None
+    stuck: str = ""
+
+    @property
+    def told(self) -> str:
+        """How far it is, for people."""
+        return f"waits for its pod ({self.stuck})" if self.stuck else self.state.value
 
 
 def standing(
-    node: Node, job: NodeJob | None, record: ProgressRecord | None, *, is_stuck: bool = False
+    node: Node, job: NodeJob | None, record: ProgressRecord | None, stuck: str = ""
 ) -> Standing:
     """Judge one node; one that is stuck or not ready pulls nothing, so that it takes no turn."""
     if job is None:
         return Standing(node.name, State.WAITS if node.is_ready else State.AWAITED)
     end = job.end
     if end is None:
-        return Standing(node.name, State.PULLS, node.is_ready and not is_stuck, record)
+        has_turn = node.is_ready and not stuck
+        return Standing(node.name, State.PULLS, has_turn, record, stuck=stuck)
     if end.type == "Complete":
         return Standing(node.name, State.DONE, record=record)
     return Standing(node.name, State.FAILED, record=record, error=_why(end, record))
@@ -149,7 +159,7 @@ def summary(standings: Sequence[Standing]) -> str:
     """Say in a sentence how many nodes are done, and of some of the others how far they are."""
     done = sum(one.state is State.DONE for one in standings)
     others = [one for one in standings if one.state is not State.DONE]
-    told = ", ".join(f"{one.node} {one.state}" for one in others[:_NAMED])
+    told = ", ".join(f"{one.node} {one.told}" for one in others[:_NAMED])
     more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
     return f"{done} of {len(standings)} nodes have everything" + (f"; {told}{more}" if told else "")
 

@@ -84,19 +84,17 @@ class Total(Progress):
         return self._counted.get(one.node, one.record or _NOTHING)
 
     def _tell_changes(self, standings: Sequence[Standing]) -> None:
-        known = {one.node: one.state for one in self._standings}
+        known = {one.node: one.told for one in self._standings}
         for one in standings:
-            if known.get(one.node) is not one.state:
+            if known.get(one.node) != one.told:
                 why = f": {cut(str(one.error))}" if one.error else ""
-                self._note(f"node {one.node} {one.state}{why}")
+                self._note(f"node {one.node} {one.told}{why}")
 
     def _tell_trouble(self, standings: Sequence[Standing]) -> None:
-        """The last failure; while there is none, what some node tries again."""
-        for one in (*(s for s in standings if s.error), *standings):
-            kind, text = one.error and one.error.kind, one.error and text_of(one.error)
-            if one.error is None and one.state is State.PULLS and one.record:
-                kind, text = one.record.error_class, one.record.error_text
-            if kind and text:
+        """The last failure; while there is none, what some node tries again or waits for."""
+        for one in sorted(standings, key=lambda one: one.error is None):
+            kind, text = _trouble(one)
+            if text:
                 words = cut(f"node {one.node}: {text}", _MAX_TEXT)
                 self._change(error_class=kind, error_text=words)
                 return
@@ -125,9 +123,20 @@ def _entry(node: str, error: AgentError) -> FailedImage:
     return FailedImage(node=node, error_class=error.kind, error_text=text)
 
 
+def _trouble(one: Standing) -> tuple[str, str]:
+    """Class and text of what is wrong with a node now; ("", "") when nothing is."""
+    if one.error is not None:
+        return one.error.kind, text_of(one.error)
+    if one.stuck:
+        return "", one.told
+    if one.state is State.PULLS and one.record is not None:
+        return one.record.error_class, one.record.error_text
+    return "", ""
+
+
 def _far(one: Standing) -> str:
-    if one.record is None or not one.record.images_total:
-        return one.state.value
+    if one.record is None or not one.record.images_total or one.stuck:
+        return one.told
     return f"has {one.record.images_done} of {one.record.images_total} images"
 
 

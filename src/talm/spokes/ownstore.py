@@ -96,7 +96,7 @@ STORES: Final[Mapping[StoreKind, NodeStore]] = MappingProxyType(
                 HostPath("/run/crio"),  # where CRI-O is asked what is pinned
                 *(
                     HostPath(path, read_only=False)
-                    for path in ("/run/containers", "/tmp", "/var/lib/containers", "/var/tmp")  # noqa: S108
+                    for path in ("/run/containers", "/tmp", "/var/lib/containers")  # noqa: S108
                 ),
             ),
             chroots=True,

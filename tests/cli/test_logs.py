@@ -40,6 +40,14 @@ def test_a_record_without_anything_is_short() -> None:
     ]
 
 
+def test_a_sum_over_nodes_shows_how_many_are_done_and_which_failed() -> None:
+    failed = FailedImage(node="b", error_class="StoreFailed", error_text="node b: disk")
+    told = record(1, 2, nodes_done=1, nodes_total=3, nodes_failed=1, failed=(failed,))
+    lines = list(record_lines("c", Told(told), NOW))
+    assert "  nodes      1 of 3 done, 1 failed" in lines
+    assert "  failed     StoreFailed: node b: disk" in lines
+
+
 def test_a_silent_workload_is_said_to_be_one() -> None:
     old = Told(record(1, 2, heartbeat=NOW - dt.timedelta(minutes=7)))
     assert "7m ago (silent: it should tell every 30 s)" in list(record_lines("c", old, NOW))[1]

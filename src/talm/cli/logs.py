@@ -86,6 +86,7 @@ def record_lines(cluster: str, told: Told, now: dt.datetime) -> Iterable[str]:
     if record.heartbeat is not None:
         silent = " (silent: it should tell every 30 s)" if told.silent_for(now) else ""
         yield f"  told       {moment(record.heartbeat)}, {span(now - record.heartbeat)} ago{silent}"
+    yield from _nodes(record)
     yield f"  images     {record.images_done} of {record.images_total or '?'}{_failed(record)}"
     if record.bytes_total:
         share = percent(record.bytes_done, record.bytes_total)
@@ -99,12 +100,20 @@ def record_lines(cluster: str, told: Told, now: dt.datetime) -> Iterable[str]:
     if record.error_class:
         yield f"  last error {record.error_class}: {record.error_text}"
     for image in record.failed:
-        yield f"  failed     {image.image} {image.error_class}: {image.error_text}".rstrip()
+        what = f"{image.image} {image.error_class}: {image.error_text}".strip()
+        yield f"  failed     {what}"
     for name in record.missing:
         yield f"  missing    {name}"
     if record.lines:
         yield "  last lines"
         yield from (f"    {line}" for line in record.lines)
+
+
+def _nodes(record: ProgressRecord) -> Iterable[str]:
+    """Only where every node of the cluster pulls."""
+    if record.nodes_total:
+        bad = f", {record.nodes_failed} failed" if record.nodes_failed else ""
+        yield f"  nodes      {record.nodes_done} of {record.nodes_total} done{bad}"
 
 
 def _failed(record: ProgressRecord) -> str:

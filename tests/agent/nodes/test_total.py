@@ -60,7 +60,8 @@ def test_what_a_pod_waits_for_is_told_now_and_at_the_end() -> None:
     stuck = Standing("a", S.PULLS, stuck="ErrImagePull: not found")
     made = total(stuck, at("b"))
     words = "waits for its pod (ErrImagePull: not found)"
-    assert (made.record.error_class, made.record.error_text) == ("", f"node a: {words}")
+    assert made.record.error_class == F.PARTLY_CACHED
+    assert made.record.error_text == f"node a: {words}"
     assert made.record.lines[0].endswith(f"node a {words}")
     made.finish(failure(F.PARTLY_CACHED, "stopped"))
     assert made.record.failed[0].error_text == f"node a {words}"
@@ -69,9 +70,10 @@ def test_what_a_pod_waits_for_is_told_now_and_at_the_end() -> None:
 def test_what_hinders_the_coordination_is_told_until_it_passes() -> None:
     made = total(at("a"))
     made.hindered("list nodes: 403")
-    assert made.record.error_text == "list nodes: 403"
+    told = (made.record.error_class, made.record.error_text)
+    assert told == (F.PARTLY_CACHED, "list nodes: 403")
     made.sum_up([at("a")])
-    assert made.record.error_text == ""
+    assert (made.record.error_class, made.record.error_text) == ("", "")
 
 
 def test_a_pod_that_is_replaced_does_not_take_its_counts_back_before_the_next_has_counted() -> None:

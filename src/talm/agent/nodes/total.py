@@ -23,6 +23,7 @@ _COUNTS: Final = (
     "images_done", "images_total", "images_failed", "images_missing", "bytes_done", "bytes_total",
 )  # fmt: skip
 _DONE: Final = ("images_done", "bytes_done")
+_PASSING: Final = FailureClass.PARTLY_CACHED.value  # what it will be when it does not pass
 _MAX_TEXT: Final = 500  # of one node: its own record has the rest
 
 
@@ -68,7 +69,7 @@ class Total(Progress):
         """Note a passing trouble of the coordination itself; the last error until all is well."""
         if text != self._record.error_text:
             self._note(text)
-            self._change(error_text=cut(text, _MAX_TEXT))
+            self._change(error_class=_PASSING, error_text=cut(text, _MAX_TEXT))
 
     def told(self) -> ProgressRecord:
         """Return the record as it is told now; no time is known while nodes wait for their turn."""
@@ -102,9 +103,10 @@ class Total(Progress):
 
     def _count_missing(self) -> None:
         """Name the nodes that are not done: how far each is, its own record says."""
-        kind = FailureClass.PARTLY_CACHED.value
         undone = [
-            FailedImage(node=one.node, error_class=kind, error_text=f"node {one.node} {_far(one)}")
+            FailedImage(
+                node=one.node, error_class=_PASSING, error_text=f"node {one.node} {_far(one)}"
+            )
             for one in self._standings
             if one.state not in (State.DONE, State.FAILED)
         ]
@@ -128,7 +130,7 @@ def _trouble(one: Standing) -> tuple[str, str]:
     if one.error is not None:
         return one.error.kind, text_of(one.error)
     if one.stuck:
-        return "", one.told
+        return _PASSING, one.told
     if one.state is State.PULLS and one.record is not None:
         return one.record.error_class, one.record.error_text
     return "", ""

@@ -3,6 +3,8 @@
     python -m bench.hub                    50, 200 and 1,000 clusters, Jobs of 60 s (about 8 minutes)
     python -m bench.hub --short            50 and 200 clusters, Jobs of 5 s: what CI runs
     python -m bench.hub --profile existing the existing operator's workload and choreography
+    python -m bench.hub --transport manifest-work
+                                           one ManifestWork for each cluster, none of which answers views
 
 The operator is a process of its own, as it ships; the spokes (instant ones) are played by this
 process.  Calls are counted from the API server's audit log, CPU and memory are the kernel's.
@@ -58,6 +60,7 @@ class Run:
     clusters: int
     job_s: float
     profile: str
+    transport: str = "view-action"
     began: float = 0.0
     jobs: dict[str, float] = field(default_factory=dict)
     shown: dict[str, float] = field(default_factory=dict)
@@ -86,19 +89,23 @@ class Run:
         return sorted(self.shown[c] - (self.jobs[c] + self.job_s) for c in self.shown)
 
 
-async def measure(clusters: int, job_s: float, profile: str, limit_s: float) -> Run:
-    """One run on a fresh control plane."""
-    run = Run(clusters, job_s, profile)
+async def measure(run: Run, limit_s: float) -> Run:
+    """One run on a fresh control plane; returns it with its figures."""
     with tempfile.TemporaryDirectory(prefix="talm-bench-") as directory:
         plane = ControlPlane(Path(directory), fsync=False, audit=True)
         async with plane, await Client.connect(plane.kubeconfig, user_agent="bench") as client:
             await foreign_crds.install(client)
             await foreign_crds.apply_own(client, ROOT / "deploy" / "crds")
             await client.create(kinds.NAMESPACE, {"metadata": {"name": "talm-system"}})
-            settings = FleetSettings(quiet=True, times=SpokeTimes.instant(), scenario=run.plan)
-            async with Fleet(client, clusters, settings) as fleet:
+            settings = FleetSettings(
+                quiet=True,
+                times=SpokeTimes.instant(),
+                scenario=run.plan,
+                add_ons=run.transport == "view-action",
+            )
+            async with Fleet(client, run.clusters, settings) as fleet:
                 await world.prepare(client)
-                await _children(client, clusters)
+                await _children(client, run.clusters)
                 await _with_operator(run, plane, client, fleet.names, limit_s)
     return run
 
@@ -120,7 +127,7 @@ async def _with_operator(
     arguments = [
         "--kubeconfig", str(plane.kubeconfig), "--workload-image", "bench", "--profile", run.profile,
         "--spoke-namespace", NAMESPACES[run.profile], "--bind-address", "127.0.0.1:0",
-        "--log-level", "warning",
+        "--log-level", "warning", "--transport", run.transport,
     ]  # fmt: skip
     operator = await asyncio.create_subprocess_exec(sys.executable, "-m", "talm", "run", *arguments)
     informer = Informer(client, kinds.CGU, ClusterGroupUpgrade, run.heard)
@@ -178,8 +185,8 @@ def table(runs: list[Run]) -> Table:
     """The figures, one row per run."""
     shown = Table(title="pre-caching, instant spokes", show_lines=False)
     for title in (
-        "profile", "clusters", "first / half / all Jobs s", "all succeeded s", "status lag p50 / p99 s",
-        "writes per cluster", "reads per cluster", "CPU ms per cluster", "RSS MB",
+        "profile", "transport", "clusters", "first / half / all Jobs s", "all succeeded s",
+        "status lag p50 / p99 s", "writes per cluster", "reads per cluster", "CPU ms per cluster", "RSS MB",
         "API server CPU ms per cluster",
     ):  # fmt: skip
         shown.add_column(title, justify="right")
@@ -187,6 +194,7 @@ def table(runs: list[Run]) -> Table:
         jobs, lags, n = sorted(run.jobs.values()), run.lags(), run.clusters
         shown.add_row(
             run.profile,
+            run.transport,
             f"{n:,}",
             f"{jobs[0]:.1f} / {jobs[n // 2]:.1f} / {jobs[-1]:.1f}",
             f"{run.done_s:.1f} (Jobs of {run.job_s:g})",
@@ -204,11 +212,20 @@ def table(runs: list[Run]) -> Table:
 @click.command()
 @click.option("--clusters", multiple=True, type=int, help="How many; may be given several times.")
 @click.option("--profile", type=click.Choice(list(NAMESPACES)), default="talm")
+@click.option(
+    "--transport", type=click.Choice(["view-action", "manifest-work"]), default="view-action"
+)
 @click.option("--job-seconds", default=60.0, show_default=True)
 @click.option("--short", is_flag=True, help="50 and 200 clusters with Jobs of 5 s.")
 @click.option("--limit", default=900.0, show_default=True, help="Seconds for one run.")
 def main(
-    clusters: tuple[int, ...], profile: str, job_seconds: float, *, short: bool, limit: float
+    clusters: tuple[int, ...],
+    profile: str,
+    transport: str,
+    job_seconds: float,
+    *,
+    short: bool,
+    limit: float,
 ) -> None:
     """Measure the operator; prints a table."""
     set_up("console", "warning")
@@ -218,7 +235,7 @@ def main(
     for size in sizes:
         console.print(f"{size} clusters, profile {profile}")
         job_s = 5.0 if short else job_seconds
-        runs.append(uvloop.run(measure(size, job_s, profile, limit)))
+        runs.append(uvloop.run(measure(Run(size, job_s, profile, transport), limit)))
     console.print(table(runs))
     console.print(f"{os.cpu_count()} cores; the API server, etcd and the spokes share them")
 

@@ -152,6 +152,22 @@ def test_a_cluster_of_another_cgu_names_it() -> None:
     assert "403" in explain_cluster(at(Phase.STARTING, failure=other), FIRST).do
 
 
+REASONS = [
+    value
+    for name, value in vars(report).items()
+    if name.isupper() and isinstance(value, str) and value.isalpha()
+]
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_every_reason_to_wait_has_a_party_and_an_advice(reason: str) -> None:
+    entry = PrecachingFailure(cluster=FIRST, reason=reason, message="why", since=NOW)
+    told = explain_cluster(at(Phase.PREPARING, failure=entry), FIRST)
+    assert told.waits_for
+    assert told.do == advice.BY_CAUSE[reason].replace("{cluster}", FIRST)
+    assert len(REASONS) == len(advice.BY_CAUSE)
+
+
 @pytest.mark.parametrize("kind", FailureClass)
 def test_every_class_of_failure_has_an_advice(kind: FailureClass) -> None:
     text = f"PodFailurePolicy: {kind}: what happened"

@@ -28,6 +28,7 @@ from talm.core.tally import Tally, add_up
 
 NOTHING_TOLD: Final = "its workload has told nothing yet"
 NO_WAIT: Final = dt.timedelta()
+_TURNS: Final = frozenset({report.OTHER_CGU, report.SPEC_CHANGED})  # it waits for its turn
 _TELLING: Final = BAD_PHASES | {Phase.ACTIVE}
 
 
@@ -147,7 +148,7 @@ def _cluster_row(  # noqa: PLR0913 - each is one thing that is known of a cluste
 ) -> ClusterRow:
     waited = _waited(seen, cluster, entry)
     cause = entry.message if entry is not None else _trouble(seen, phase, waited, told)
-    waits = entry is not None and entry.reason == report.OTHER_CGU
+    waits = entry is not None and entry.reason in _TURNS
     return ClusterRow(
         cluster,
         phase,

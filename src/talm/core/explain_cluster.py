@@ -111,6 +111,7 @@ def _in_its_way(seen: Snapshot, cluster: str, entry: PrecachingFailure) -> Expla
     """An open cluster that something outside its ordinary course keeps from getting on."""
     waits = {
         report.OTHER_CGU: f"the older CGU {entry.message.removeprefix('waiting for ')}",
+        report.SPEC_CHANGED: "the attempts under way on other clusters",
         report.UNAVAILABLE: "the cluster to be available",
         report.SPEC_CHANGED: "the attempts under way on other clusters to end",
     }.get(entry.reason, "the operator to try again")

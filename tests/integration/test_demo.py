@@ -47,6 +47,10 @@ def test_it_can_be_kept_and_looked_at(tmp_path: Path) -> None:
     kubeconfigs = re.findall(r"^export KUBECONFIG=(\S+)", demo.output, re.MULTILINE)
     assert len(kubeconfigs) == 3 and all(Path(k).exists() for k in kubeconfigs)
     assert any("kube-apiserver" in words for words in demo.processes())
+    logs = re.findall(r"^agents of \S+:\s+(\S+)/\*\.log", demo.output, re.MULTILINE)
+    told = ["".join(log.read_text() for log in Path(place).glob("*.log")) for place in logs]
+    assert len(told) == 2 and all("now=Succeeded" in words for words in told)
+    assert any("attempt 1: " in words for words in told), "the killed one's successor says so"
     assert demo.interrupt(signal.SIGINT) == 0
     assert demo.processes_left() == []
     assert demo.files_left() == []

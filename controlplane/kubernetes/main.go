@@ -1,8 +1,9 @@
-// kubernetes: one binary = etcd (embedded) + kube-apiserver + kube-controller-manager + kubectl,
-// chosen by argv[0] or by the first argument.
+// kubernetes: one binary = etcd (embedded) + kube-apiserver + kube-controller-manager + kube-scheduler +
+// kubelet + kubectl, chosen by argv[0] or by the first argument.
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/signal"
@@ -19,6 +20,8 @@ import (
 	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	kcm "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
 func main() {
@@ -26,7 +29,7 @@ func main() {
 	name := filepath.Base(os.Args[0])
 	if name == "kubernetes" {
 		if len(os.Args) < 2 {
-			fmt.Fprintln(os.Stderr, "usage: kubernetes etcd|kube-apiserver|kube-controller-manager|kubectl ...")
+			fmt.Fprintln(os.Stderr, "usage: kubernetes etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kubelet|kubectl ...")
 			os.Exit(2)
 		}
 		name = os.Args[1]
@@ -41,6 +44,10 @@ func main() {
 		cmd = apiserver.NewAPIServerCommand()
 	case "kube-controller-manager":
 		cmd = kcm.NewControllerManagerCommand()
+	case "kube-scheduler":
+		cmd = scheduler.NewSchedulerCommand()
+	case "kubelet":
+		cmd = kubelet.NewKubeletCommand(context.Background())
 	case "kubectl", "oc":
 		cmd = kubectlcmd.NewDefaultKubectlCommand()
 		if err := cli.RunNoErrOutput(cmd); err != nil {

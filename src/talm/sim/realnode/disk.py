@@ -144,8 +144,7 @@ def _kubelet(cgroup: str, images: ImageDisk) -> dict[str, Any]:
         "failCgroupV1": False,
         "failSwapOn": False,
         "makeIPTablesUtilChains": False,  # the network is the machine's
-        # Not measured: how full the machine is.  Its images' file system is the node's own.
-        "localStorageCapacityIsolation": False,
+        # How full the machine is says nothing of the node; the images' file system is its own.
         "evictionHard": {
             "memory.available": "0%",
             "nodefs.available": "0%",

@@ -1,0 +1,254 @@
+"""The workload's image as a Job on a real node: real Job controller, scheduler, kubelet, containerd,
+runc.  What the hub sends is applied as it is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pytest
+import pytest_asyncio
+
+from talm.api import kinds
+from talm.api.cgu import PrecachingSpec
+from talm.api.progress import EXIT_CODES, FailureClass, RunPhase
+from talm.errors import SetupError
+from talm.sim import programs
+from talm.sim.catalogs import build_catalog
+from talm.sim.images import SyntheticImage, build_image, build_release
+from talm.sim.realnode.disk import CONTAINERD_ROOT, POD_LOGS, ImageDisk
+from talm.sim.realnode.node import check_machine
+from tests.conftest import skip_without, skip_without_program
+from tests.integration.audit import calls
+
+from .nodespoke import REGISTRY, NodeSpoke, node_spoke
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.timeout(600),  # the kubelet collects images every 5 minutes
+]
+
+# The workload's image takes 150 MiB of it, releases and catalog 50.
+IMAGES: Final = ImageDisk(mib=768, gc_high_percent=50, gc_low_percent=2)
+KILLED: Final = 128 + 9
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def spoke(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[NodeSpoke]:
+    skip_without(own=True)
+    skip_without_program("registry")
+    try:
+        check_machine()
+    except SetupError as error:
+        pytest.skip(str(error))
+    directory = tmp_path_factory.mktemp("node")
+    try:
+        async with node_spoke(directory, IMAGES) as spoke:
+            yield spoke
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Cached:
+    """What a run was to bring, by which names (with digests), and an image of it that says hello."""
+
+    namespace: str
+    spec: PrecachingSpec
+    planned: frozenset[str]
+    hello: str
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def cached(spoke: NodeSpoke) -> Cached:
+    """A release, a catalog with an operator and an image, brought by one run."""
+    catalog = build_catalog(REGISTRY)
+    release = await spoke.push(build_release(REGISTRY, size_mib=4))
+    operator = catalog.bundles[catalog.head("ptp-operator", "stable")]
+    operators = await spoke.push((*operator, catalog.index))
+    said = [{"hello": programs.says("hello\n")}]
+    (hello,) = await spoke.push([build_image("hello", said, command=["/hello"])])
+    spec = PrecachingSpec(
+        platform_image=release[-1],
+        operators_indexes=(operators[-1],),
+        operators_packages_and_channels=("ptp-operator:stable",),
+        additional_images=(hello,),
+    )
+    planned = frozenset([*release, *operators, hello])
+    await spoke.order("talm-cached", spec)
+    await spoke.end_of_job("talm-cached")
+    return Cached("talm-cached", spec, planned, hello)
+
+
+async def test_the_job_completes_and_its_own_account_has_written_the_record(
+    spoke: NodeSpoke, cached: Cached
+) -> None:
+    assert await spoke.end_of_job(cached.namespace) == {"Complete": "CompletionsReached"}
+    record = await spoke.record(cached.namespace)
+    assert (record.phase, record.attempt, record.pinned) == (RunPhase.SUCCEEDED, 1, True)
+    assert record.images_done == record.images_total == len(cached.planned)
+    assert record.warnings == ()
+    assert spoke.plane.audit_log is not None
+    account = f"system:serviceaccount:{cached.namespace}:pre-cache-agent"
+    asked = [call for call in calls(spoke.plane.audit_log) if call.user == account]
+    assert {(call.verb, call.resource, call.status) for call in asked} == {
+        ("patch", "configmaps", 200),
+        ("list", "pods", 200),
+    }
+
+
+async def test_every_planned_image_is_listed_by_digest_and_pinned(
+    spoke: NodeSpoke, cached: Cached
+) -> None:
+    listed = await spoke.listed()
+    assert {name: listed.get(name) for name in cached.planned} == {
+        name: name.partition("@")[2] for name in cached.planned
+    }
+    assert cached.planned <= await spoke.pinned()
+
+
+async def test_pods_start_from_what_was_brought_while_the_registry_is_away(
+    spoke: NodeSpoke, cached: Cached
+) -> None:
+    absent = f"{REGISTRY}/absent@sha256:{'a' * 64}"
+    await spoke.registry.stop()
+    try:
+        for name, image in (("there", cached.hello), ("absent", absent)):
+            await spoke.client.create(kinds.POD, pod(name, image))
+
+        async def ended() -> bool:
+            status = (await spoke.client.get(kinds.POD, "there", "default"))["status"]
+            return bool(status["phase"] == "Succeeded")
+
+        async def not_pulled() -> bool:
+            reason = state_of(await spoke.client.get(kinds.POD, "absent", "default"), "waiting")
+            return reason.get("reason") in ("ErrImagePull", "ImagePullBackOff")
+
+        await spoke.eventually(ended)
+        await spoke.eventually(not_pulled)
+    finally:
+        await spoke.registry.start()
+    assert said_by(spoke, "there").endswith("stdout F hello\n")
+    for name in ("there", "absent"):
+        await spoke.client.delete(kinds.POD, name, "default")
+
+
+def pod(name: str, image: str) -> dict[str, Any]:
+    container = {"name": "main", "image": image, "imagePullPolicy": "IfNotPresent"}
+    return {
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"restartPolicy": "Never", "hostNetwork": True, "containers": [container]},
+    }
+
+
+def state_of(pod: dict[str, Any], state: str) -> dict[str, Any]:
+    """One of a pod's container's states: waiting, running, terminated; {} when it is in another."""
+    statuses = pod["status"].get("containerStatuses") or [{}]
+    found: dict[str, Any] = statuses[0].get("state", {}).get(state) or {}
+    return found
+
+
+def said_by(spoke: NodeSpoke, pod: str) -> str:
+    (log,) = spoke.node.host_path(POD_LOGS).glob(f"default_{pod}_*/main/0.log")
+    return log.read_text()
+
+
+async def test_an_image_that_is_nowhere_ends_the_job_at_once_and_the_pod_says_which(
+    spoke: NodeSpoke,
+) -> None:
+    nowhere, namespace = f"{REGISTRY}/nowhere@sha256:{'b' * 64}", "talm-nowhere"
+    await spoke.order(namespace, PrecachingSpec(additional_images=(nowhere,)))
+    assert await spoke.end_of_job(namespace) == {"Failed": "PodFailurePolicy"}
+    (only,) = await spoke.pods(namespace)
+    end = state_of(only, "terminated")
+    assert end["exitCode"] == EXIT_CODES[FailureClass.IMAGE_NOT_FOUND]
+    assert end["message"].startswith(FailureClass.IMAGE_NOT_FOUND)
+    assert all(part in end["message"] for part in nowhere.split("@"))
+    record = await spoke.record(namespace)
+    assert (record.phase, record.error_class) == (RunPhase.FAILED, FailureClass.IMAGE_NOT_FOUND)
+
+
+@pytest.mark.parametrize("how", ["killed", "deleted"])
+async def test_a_pod_that_is_ended_costs_an_attempt_and_the_next_one_fetches_the_rest(
+    spoke: NodeSpoke, how: str
+) -> None:
+    namespace = f"talm-{how}"
+    image = big_image(how)
+    (name,) = await spoke.push([image])
+    total = sum(len(blob) for blob in image.blobs.values())
+    before = spoke.line.carried
+    spoke.line.set_rate(2 << 20)
+    await spoke.order(namespace, PrecachingSpec(additional_images=(name,)))
+
+    async def half_way() -> bool:
+        return spoke.line.carried - before > total // 2
+
+    await spoke.eventually(half_way)
+    (first,) = await spoke.pods(namespace)
+    await end_pod(spoke, first, how)
+
+    async def another() -> bool:
+        pods = await spoke.pods(namespace)
+        return pods[-1]["metadata"]["uid"] != first["metadata"]["uid"] if pods else False
+
+    await spoke.eventually(another)
+    spoke.line.set_rate(None)
+    assert await spoke.end_of_job(namespace) == {"Complete": "CompletionsReached"}
+    status = (await spoke.client.get(kinds.JOB, "pre-cache", namespace))["status"]
+    assert (status["failed"], status["succeeded"]) == (1, 1)
+    record = await spoke.record(namespace)
+    if how == "killed":  # a deleted pod leaves nothing that could be counted
+        assert (record.attempt, record.earlier) == (2, (f"attempt 1: exit code {KILLED} (Error)",))
+    # Heads of answers, manifests, and what was under way when the pod was ended.
+    assert spoke.line.carried - before <= total * 1.02 + (512 << 10)
+    assert name in await spoke.pinned()
+
+
+def big_image(seed: str) -> SyntheticImage:
+    chance = programs.says(seed)  # no two of them have a layer in common
+    return build_image(seed, [{f"{n}.bin": chance + os.urandom(3 << 20)} for n in range(4)])
+
+
+async def end_pod(spoke: NodeSpoke, pod: dict[str, Any], how: str) -> None:
+    metadata = pod["metadata"]
+    if how == "deleted":
+        await spoke.client.delete(kinds.POD, metadata["name"], metadata["namespace"])
+        return
+    container = pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
+    await spoke.node.ctr("tasks", "kill", "--signal", "SIGKILL", container)
+
+
+async def test_the_kubelet_collects_what_is_not_pinned_and_leaves_the_last_run_s_images(
+    spoke: NodeSpoke, cached: Cached
+) -> None:
+    (earlier,) = await spoke.push([big_image("earlier")])
+    specs = {"talm-earlier": PrecachingSpec(additional_images=(earlier,)), "talm-last": cached.spec}
+    for namespace, spec in specs.items():
+        await spoke.order(namespace, spec)
+        assert await spoke.end_of_job(namespace) == {"Complete": "CompletionsReached"}
+    filler = await pull_by_hand(spoke, build_image("filler", [{"zeros": bytes(64 << 20)}] * 5))
+    assert used_percent(spoke) > IMAGES.gc_high_percent
+
+    async def collected() -> bool:
+        return not {filler, earlier} & set(await spoke.listed())
+
+    await spoke.eventually(collected)
+    assert used_percent(spoke) < IMAGES.gc_high_percent
+    assert cached.planned <= set(await spoke.listed())
+    assert cached.planned <= await spoke.pinned()
+
+
+async def pull_by_hand(spoke: NodeSpoke, image: SyntheticImage) -> str:
+    await spoke.push([image])
+    name = f"{spoke.line.address}/{image.repository}@{image.digest}"
+    await spoke.node.ctr("images", "pull", "--plain-http", name)
+    return name
+
+
+def used_percent(spoke: NodeSpoke) -> float:
+    found = os.statvfs(spoke.node.host_path(CONTAINERD_ROOT))
+    return 100 - found.f_bavail * 100 / found.f_blocks

@@ -22,7 +22,11 @@ _OTHER_WAYS: Final = (
     "or KUBECONFIG to an existing cluster, which then is the hub"
 )
 
-_TARGETS: Final = {"registry": "controlplane", "containerd": "test-tools"}
+_TARGETS: Final = {
+    "kubernetes": "controlplane",
+    "registry": "controlplane",
+    "containerd": "test-tools",
+}
 
 Command = tuple[str, ...]
 

@@ -158,8 +158,20 @@ def unpin(last_of: str, **flags: Any) -> None:
 
 
 @agent.command(short_help="Wait for the other nodes, then delete the namespace.")
-@click.option("--last-of", required=True, envvar=LAST_OF_ENV, metavar="NAMESPACE")
-@click.option("--daemon-set", required=True, envvar=DAEMON_SET_ENV, metavar="NAME")
+@click.option(
+    "--last-of",
+    required=True,
+    envvar=LAST_OF_ENV,
+    metavar="NAMESPACE",
+    help="The pods' namespace, which is deleted with this pod's account.",
+)
+@click.option(
+    "--daemon-set",
+    required=True,
+    envvar=DAEMON_SET_ENV,
+    metavar="NAME",
+    help="Whose pods must all be ready.",
+)
 def leave(last_of: str, daemon_set: str) -> None:
     """Once every pod of a DaemonSet is ready, or an hour is over, delete its namespace.
 

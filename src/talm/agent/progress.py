@@ -192,7 +192,7 @@ class Progress:
     ) -> AsyncIterator[None]:
         """Keep `sinks` told inside this block.
 
-        After it the last record is offered again for up to a minute, or for 3 s once `hurry` is set.
+        After it the last record is offered again for up to 45 s, or for 3 s once `hurry` is set.
         """
         followers = [asyncio.create_task(self._follow(sink)) for sink in sinks]
         through = asyncio.create_task(_all_through(followers))

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 import structlog
 
@@ -26,14 +28,17 @@ from talm.agent.content.layerfiles import LayerFiles
 from talm.agent.content.manifests import Image, resolve
 from talm.agent.content.references import Reference
 from talm.agent.content.release import read_release
+from talm.agent.failures import failure
 from talm.agent.spec import Spec
 from talm.agent.transfer.registry import Registry
+from talm.agent.transfer.retry import Passing
 from talm.api.progress import FailureClass
 from talm.errors import AgentError
 
 log = structlog.get_logger()
 
-_AT_ONCE = 8  # manifests are small: what counts over a far link is the round trips
+PATIENCE_S: Final = 600.0  # as long as TLS or name resolution that fails is waited for
+_AT_ONCE: Final = 8  # manifests are small: what counts over a far link is the round trips
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,14 +51,27 @@ class Resolved:
 
 
 class Resolver:
-    """Resolves one spec for one architecture."""
+    """Resolves one spec for one architecture.
 
-    def __init__(self, registry: Registry, files: LayerFiles, architecture: str) -> None:
+    `patience_s`: how long images wait for a registry that does not answer while others do.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        files: LayerFiles,
+        architecture: str,
+        *,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self._registry = registry
         self._files = files
         self._architecture = architecture
         self._known: dict[Reference, Image] = {}
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._patience_s = patience_s
+        self._turns: defaultdict[str, asyncio.Semaphore]  # by registry
+        self._turns = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
+        self._lost: set[str] = set()
 
     async def resolve(self, spec: Spec) -> Resolved:
         """Find all images of `spec`.
@@ -96,29 +114,48 @@ class Resolver:
     async def _all(
         self, references: Iterable[Reference]
     ) -> tuple[tuple[Image, ...], tuple[AgentError, ...]]:
+        """Resolve all; a registry that never answers keeps the others' images waiting for a while.
+
+        A link that is down is another case: then nobody has answered, or one no longer does that
+        has, and it is waited for.
+        """
+        asking = {asyncio.create_task(self._found(one)): one for one in references}
+        found: dict[Reference, Image | AgentError] = {}
+        waiting = set(asking)
         try:
-            async with asyncio.TaskGroup() as group:
-                asking = [group.create_task(self._found(reference)) for reference in references]
-        except ExceptionGroup as exc:
-            raise exc.exceptions[0] from None
-        found = [task.result() for task in asking]
-        return (
-            tuple(one for one in found if isinstance(one, Image)),
-            tuple(one for one in found if isinstance(one, AgentError)),
-        )
+            while waiting:
+                done, waiting = await asyncio.wait(
+                    waiting, timeout=self._patience_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                found |= {asking[task]: task.result() for task in done}
+                answered = {i.reference.registry for i in found.values() if isinstance(i, Image)}
+                if done or not answered:
+                    continue
+                for task in [t for t in waiting if asking[t].registry not in answered]:
+                    task.cancel()
+                    waiting.remove(task)
+                    why = f"{asking[task]}: no answer for {self._patience_s:g} s, others have come"
+                    found[asking[task]] = failure(FailureClass.REGISTRY_UNREACHABLE, why)
+        finally:
+            for task in waiting:
+                task.cancel()
+        return _sorted([found[one] for one in asking.values()])
 
     async def _found(self, reference: Reference) -> Image | AgentError:
         """Resolve one; its failure is a value, so that the others go on.
 
-        Raises AgentError when the registry cannot be reached: asking for the rest would take as
-        long for each.
+        What a registry that was given up has more of is given up with it: asking for the rest
+        would take as long for each.
         """
-        async with self._turns:
+        async with self._turns[reference.registry]:
+            if reference.registry in self._lost:
+                why = f"{reference}: {reference.registry} was given up"
+                return failure(FailureClass.REGISTRY_UNREACHABLE, why)
             try:
                 return await self._image(reference, FailureClass.IMAGE_NOT_FOUND)
             except AgentError as exc:
-                if exc.kind == FailureClass.REGISTRY_UNREACHABLE.value:
-                    raise
+                if isinstance(exc.__cause__, Passing):  # what did not pass in all that time
+                    self._lost.add(reference.registry)
                 return exc
 
     async def _image(self, reference: Reference, kind: FailureClass) -> Image:
@@ -127,3 +164,16 @@ class Resolver:
                 self._registry, reference, self._architecture, kind
             )
         return self._known[reference]
+
+
+def _sorted(
+    found: Sequence[Image | AgentError],
+) -> tuple[tuple[Image, ...], tuple[AgentError, ...]]:
+    """Part images and failures.  Raises the first when there is nothing but lost registries."""
+    errors = [one for one in found if isinstance(one, AgentError)]
+    if errors and all(
+        isinstance(one, AgentError) and one.kind == FailureClass.REGISTRY_UNREACHABLE.value
+        for one in found
+    ):
+        raise errors[0]
+    return tuple(one for one in found if isinstance(one, Image)), tuple(errors)

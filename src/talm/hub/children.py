@@ -55,9 +55,8 @@ class Children:
             while True:
                 root = await self._wanted.get()
                 followed = self._followed.get(root)
-                if followed is not None:
-                    followed.task = group.create_task(followed.informer.run())
-                    group.create_task(self._tell_when_listed(root, followed))
+                if followed is not None and followed.task is None:
+                    followed.task = group.create_task(self._follow(root, followed))
 
     def of(self, root: Key) -> Mapping[str, ResolvedPolicy] | None:
         """What the root policy (namespace, name) asks of each cluster; a copy would cost too much.
@@ -105,7 +104,8 @@ class Children:
         key = msgspec.json.encode((found.objects, found.broken), order="deterministic")
         return self._known.setdefault(key, found)
 
-    async def _tell_when_listed(self, root: Key, followed: _Followed) -> None:
-        await followed.informer.synced.wait()
-        if self._followed.get(root) is followed:
+    async def _follow(self, root: Key, followed: _Followed) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(followed.informer.run())
+            await followed.informer.synced.wait()
             self._on_change(("", ".".join(root)), None, None)

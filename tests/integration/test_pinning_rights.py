@@ -293,6 +293,7 @@ async def test_the_job_that_unpins_deletes_its_own_namespace_and_may_delete_no_o
     await is_gone(spoke, namespace)
 
 
+@pytest.mark.long  # it looks every 10 s
 async def test_on_all_nodes_the_namespace_goes_when_every_pod_has_unpinned(
     spoke: Spoke, tmp_path: Path
 ) -> None:

@@ -47,8 +47,8 @@ def looked(**more: Any) -> Look:
     return Look(seen, {"spoke-0010": 'User "alice" cannot get resource "managedclusterviews"'})
 
 
-def lines_of(pages: Any) -> list[str]:
-    return [line for page in pages for line in ("", *page.lines(NOW, plain))][1:]
+def lines_of(pages: Any, width: int | None = None) -> list[str]:
+    return [line for page in pages for line in ("", *page.lines(NOW, plain, width))][1:]
 
 
 def test_a_cgu_is_explained_with_what_its_clusters_wait_for() -> None:
@@ -59,6 +59,12 @@ def test_a_cgu_is_explained_with_what_its_clusters_wait_for() -> None:
 def test_a_cluster_is_explained(number: int) -> None:
     name = f"spoke-{number:04d}"
     assert_golden(f"explain-{name}", lines_of([one_cluster(looked(), name)]))
+
+
+def test_on_a_terminal_sentences_go_on_below_themselves() -> None:
+    lines = lines_of([one_cluster(looked(), "spoke-0007")], 80)
+    assert_golden("explain-spoke-0007-80", lines)
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_closed_gate_is_explained_with_the_command_that_opens_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,11 +19,13 @@ from talm.cli.layout import Paint, cut
 from talm.cli.looking import Look, look
 from talm.cli.words import moment, span
 from talm.core.explain import Explanation, Situation, explain_cgu
-from talm.core.explain_cluster import explain_cluster, failure_of
+from talm.core.explain_cluster import Explainer, explain_cluster
 from talm.core.fleet import stored_phases
 from talm.errors import NoSuchObject
 
 _NAMED: Final = 5
+_INDENT: Final = 13
+_LEAST_ROOM: Final = 30
 _OPEN: Final = frozenset(phase.value for phase in Phase if phase not in FINAL_PHASES)
 # Settings are the operator's own; a person on the hub need not be able to read them.
 _DEFAULTS: Final = "by the operator's default settings"
@@ -54,7 +57,8 @@ async def _explain(where: shell.Where, name: str, cluster: str, output: str | No
         return
     now = looked.seen.now
     for number, page in enumerate(pages):
-        click.echo("\n" * bool(number) + "\n".join(page.lines(now, shell.paint())))
+        lines = page.lines(now, shell.paint(), shell.width())
+        click.echo("\n" * bool(number) + "\n".join(lines))
 
 
 def check_member(cgu: ClusterGroupUpgrade, cluster: str) -> None:
@@ -95,23 +99,40 @@ class Page:
         }
         return {key: value for key, value in found.items() if value}
 
-    def lines(self, now: dt.datetime, paint: Paint) -> Iterable[str]:
-        """For people."""
+    def lines(self, now: dt.datetime, paint: Paint, width: int | None) -> Iterable[str]:
+        """For people; long sentences go on below themselves where the terminal ends."""
         yield f"{paint(self.subject, 'bold')}  {self.state}"
+        for label, text in self._sentences(now):
+            yield from _hanging(label, text, paint, width)
+
+    def _sentences(self, now: dt.datetime) -> Iterable[tuple[str, str]]:
         why = self.why
-        yield f"  waits for  {why.waits_for}"
+        yield "waits for", why.waits_for
         if why.seen:
-            yield f"  seen       {cut(why.seen, None)}"
+            yield "seen", cut(why.seen, None)
         if why.since is not None:
-            yield f"  since      {moment(why.since)}, {span(now - why.since)} ago"
+            yield "since", f"{moment(why.since)}, {span(now - why.since)} ago"
         if why.until is not None:
-            yield f"  until      {moment(why.until)}, {_ahead(why.until - now)}: then {why.then}{self._by()}"
+            ahead = _ahead(why.until - now)
+            yield "until", f"{moment(why.until)}, {ahead}: then {why.then}{self._by()}"
         if self.unknown:
-            yield f"  unknown    {self.unknown}"
-        yield f"  do         {paint(why.do, 'yellow')}"
+            yield "unknown", self.unknown
+        yield "do", why.do
 
     def _by(self) -> str:
         return f", {_DEFAULTS}" if self.state in _OPEN else ""
+
+
+def _hanging(label: str, text: str, paint: Paint, width: int | None) -> Iterable[str]:
+    room = max(width - _INDENT, _LEAST_ROOM) if width is not None else 0
+    # Names and commands are copied from here: they are never cut in two.
+    parts = (
+        textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) if room else []
+    )
+    color = "yellow" if label == "do" else ""
+    for number, part in enumerate(parts or [text]):
+        shown = paint(part, color) if color else part
+        yield f"  {label if not number else '':<{_INDENT - 2}}{shown}"
 
 
 def _ahead(left: dt.timedelta) -> str:
@@ -146,12 +167,14 @@ def _groups(looked: Look, phases: dict[str, Phase]) -> Iterable[Page]:
     """Clusters that wait for the same in the same state, the failed ones first; the done are left out."""
     together: dict[tuple[bool, str, str, str], list[str]] = defaultdict(list)
     explained: dict[str, Explanation] = {}
+    explainer = Explainer(looked.seen)
+    stored = looked.seen.cgu.status.precaching
+    causes = {entry.cluster for entry in (stored.failures if stored else None) or ()}
     for cluster, phase in phases.items():
         if phase is Phase.SUCCEEDED:
             continue
-        why = explained[cluster] = explain_cluster(looked.seen, cluster)
-        entry = failure_of(looked.seen.cgu.status, cluster)
-        kind = why.seen.partition(":")[0] if entry is not None else ""
+        why = explained[cluster] = explainer.explain(cluster)
+        kind = why.seen.partition(":")[0] if cluster in causes else ""
         together[phase not in FINAL_PHASES, phase.value, why.waits_for, kind].append(cluster)
     for (_, state, _, _), members in sorted(together.items(), key=lambda item: item[0][:2]):
         first = min(members, key=lambda c: explained[c].since or looked.seen.now)

@@ -7,6 +7,7 @@ those of the snapshot's `Rules`, which the asker may have to take on trust.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from talm.api.cgu import CguStatus, PrecachingFailure
@@ -34,29 +35,64 @@ def explain_row(phase: Phase, fact: Fact) -> Explanation:
 
 
 def explain_cluster(seen: Snapshot, cluster: str) -> Explanation:
-    """Explain one cluster of the CGU.
-
-    A cluster without a sight in the snapshot could not be looked at: the state alone is explained.
-    """
-    return filled(_cluster(seen, cluster), seen, cluster)
+    """Explain one cluster of the CGU; of many use one `Explainer`."""
+    return Explainer(seen).explain(cluster)
 
 
-def _cluster(seen: Snapshot, cluster: str) -> Explanation:
-    phase = stored_phases(seen.cgu.status).get(cluster)
-    entry = failure_of(seen.cgu.status, cluster)
-    if phase is None or phase is Phase.SUCCEEDED:
-        return _beyond_precaching(seen, cluster, phase)
-    if phase in FINAL_PHASES:
-        text = entry.message if entry is not None else ""
-        do = advice.for_failure(phase, text)
-        since = entry.since if entry is not None else None
-        return Explanation("nobody: it has failed and is left out of the update", do, text, since)
-    if entry is not None:
-        return _in_its_way(seen, cluster, entry)
-    whole = explain_cgu(seen)
-    if whole.situation is not Situation.PRECACHING and phase in precache.BEFORE_SETUP:
-        return whole.why
-    return _timed(seen, cluster, phase, _row(seen, cluster, phase))
+class Explainer:
+    """Explains the clusters of one snapshot; what is true of all of them is found out once."""
+
+    def __init__(self, seen: Snapshot) -> None:
+        status = seen.cgu.status
+        self._seen = seen
+        self._whole = explain_cgu(seen)
+        self._phases = stored_phases(status)
+        self._course = stored_course(status)
+        self._outcomes = {c.name: c for c in status.clusters or ()}
+        found = (status.precaching.failures if status.precaching else None) or ()
+        self._entries = {entry.cluster: entry for entry in found}
+
+    def explain(self, cluster: str) -> Explanation:
+        """Explain one cluster.
+
+        One without a sight in the snapshot could not be looked at: its state alone is explained.
+        """
+        return filled(self._explain(cluster), self._seen, cluster)
+
+    def _explain(self, cluster: str) -> Explanation:
+        phase = self._phases.get(cluster)
+        entry = self._entries.get(cluster)
+        if phase is None or phase is Phase.SUCCEEDED:
+            return self._beyond_precaching(cluster, phase)
+        if phase in FINAL_PHASES:
+            text = entry.message if entry is not None else ""
+            do = advice.for_failure(phase, text)
+            since = entry.since if entry is not None else None
+            waits = "nobody: it has failed and is left out of the update"
+            return Explanation(waits, do, text, since)
+        if entry is not None:
+            return _in_its_way(self._seen, cluster, entry)
+        whole = self._whole
+        if whole.situation is not Situation.PRECACHING and phase in precache.BEFORE_SETUP:
+            return whole.why
+        return _timed(self._seen, cluster, phase, _row(self._seen, cluster, phase))
+
+    def _beyond_precaching(self, cluster: str, phase: Phase | None) -> Explanation:
+        """It has its images, or needs none: the update, or what the whole CGU waits for."""
+        why, course = self._whole.why, self._course
+        outcome = self._outcomes.get(cluster)
+        if outcome is not None:
+            policy = outcome.current_policy.name if outcome.current_policy else ""
+            text = f"{outcome.state}{f' at policy {policy}' if policy else ''}"
+            do = advice.NOTHING if not policy else advice.ENDED_BADLY
+            return Explanation("nobody: its update is over", do, text)
+        if course is not None and cluster in course.progress:
+            index = course.progress[cluster].policy_index or 0
+            name = course.policies[index].name if index < len(course.policies) else ""
+            waits = f"the cluster to comply with policy {name}"
+            return replace(why, waits_for=waits, seen="")
+        parts = ("pre-cached" if phase is Phase.SUCCEEDED else "", why.seen)
+        return replace(why, seen="; ".join(part for part in parts if part))
 
 
 def failure_of(status: CguStatus, cluster: str) -> PrecachingFailure | None:
@@ -111,7 +147,6 @@ def _in_its_way(seen: Snapshot, cluster: str, entry: PrecachingFailure) -> Expla
     """An open cluster that something outside its ordinary course keeps from getting on."""
     waits = {
         report.OTHER_CGU: f"the older CGU {entry.message.removeprefix('waiting for ')}",
-        report.SPEC_CHANGED: "the attempts under way on other clusters",
         report.UNAVAILABLE: "the cluster to be available",
         report.SPEC_CHANGED: "the attempts under way on other clusters to end",
     }.get(entry.reason, "the operator to try again")
@@ -123,25 +158,3 @@ def _in_its_way(seen: Snapshot, cluster: str, entry: PrecachingFailure) -> Expla
         then = f"it fails as {Phase.FAILED}, since the CGU is enabled"
         return Explanation(waits, why.do, why.seen, known.since, until, then)
     return Explanation(waits, why.do, why.seen, entry.since)
-
-
-def _beyond_precaching(seen: Snapshot, cluster: str, phase: Phase | None) -> Explanation:
-    """A cluster that has its images, or needs none: the update, or what the whole CGU waits for."""
-    whole = explain_cgu(seen)
-    course = stored_course(seen.cgu.status)
-    outcome = {c.name: c for c in seen.cgu.status.clusters or ()}.get(cluster)
-    if outcome is not None:
-        policy = outcome.current_policy.name if outcome.current_policy else ""
-        text = f"{outcome.state}{f' at policy {policy}' if policy else ''}"
-        do = advice.NOTHING if not policy else advice.ENDED_BADLY
-        return Explanation("nobody: its update is over", do, text)
-    if course is not None and cluster in course.progress:
-        index = course.progress[cluster].policy_index or 0
-        name = course.policies[index].name if index < len(course.policies) else ""
-        waits = f"the cluster to comply with policy {name}"
-        why = whole.why
-        return Explanation(waits, why.do, "", why.since, why.until, why.then)
-    why = whole.why
-    parts = ("pre-cached" if phase is Phase.SUCCEEDED else "", why.seen)
-    seen_last = "; ".join(part for part in parts if part)
-    return Explanation(why.waits_for, why.do, seen_last, why.since, why.until, why.then)

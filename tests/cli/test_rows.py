@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import msgspec
 
-from talm.api.ocm import ManagedClusterView
+from talm.api.cgu import ClusterGroupUpgrade
+from talm.api.ocm import ManagedClusterView, ManifestWork
+from talm.api.progress import ProgressRecord
 from talm.api.words import Phase
 from talm.cli.rows import NOTHING_TOLD, Rank, cgu_row, telling_clusters
+from talm.cli.status import row_of
 from talm.cli.told import SILENT_AFTER, Told, told_by
 from talm.core.placements import run_id
 from tests.cli.fleets import NOW, SMALL, SMALL_TOLD, a_cgu, record, since, view_body
@@ -84,6 +88,52 @@ def test_a_record_counts_for_its_own_run_alone() -> None:
     assert told_by(odd, run_id(SMALL.metadata)) is None
     body["status"]["result"].pop("data")
     assert told_by(msgspec.convert(body, ManagedClusterView), run_id(SMALL.metadata)) is None
+
+
+class Records:
+    """Views and works by cluster; a `Records`."""
+
+    def __init__(self, *, views: Any = (), works: Any = ()) -> None:
+        self.views = {v.metadata.namespace: v for v in views}
+        self.works = {w.metadata.key: w for w in works}
+
+    def view(self, cluster: str) -> ManagedClusterView | None:
+        return self.views.get(cluster)
+
+    def work(self, cluster: str, name: str) -> ManifestWork | None:
+        return self.works.get((cluster, name))
+
+    def why(self, cluster: str) -> str:
+        return f"{cluster} is closed"
+
+
+def a_work(cgu: ClusterGroupUpgrade, cluster: str, told: ProgressRecord) -> ManifestWork:
+    run = run_id(cgu.metadata)
+    values = {"run": run, "uid": "u", "record": msgspec.json.encode(told).decode()}
+    feedback = [
+        {"name": name, "fieldValue": {"type": "String", "string": value}}
+        for name, value in values.items()
+    ]
+    entry = {
+        "resourceMeta": {"resource": "configmaps", "name": "pre-cache-progress"},
+        "statusFeedback": {"values": feedback},
+    }
+    body = {
+        "metadata": {"name": f"pre-cache-{run}", "namespace": cluster},
+        "status": {"resourceStatus": {"manifests": [entry]}},
+    }
+    return msgspec.convert(body, ManifestWork)
+
+
+def test_a_record_is_found_by_either_way_to_a_cluster() -> None:
+    told = record(1, 2)
+    view = msgspec.convert(view_body(SMALL, "spoke-0003", told), ManagedClusterView)
+    work = a_work(SMALL, "spoke-0004", record(2, 2))
+    row = row_of(SMALL, Records(views=[view], works=[work]), NOW)
+    known = {r.cluster: r.record.bytes_done for r in row.clusters if r.record}
+    assert known == {"spoke-0003": 2**20, "spoke-0004": 2 * 2**20}
+    closed = {r.cluster for r in row.clusters if r.unknown == f"{r.cluster} is closed"}
+    assert closed == {"spoke-0009", "spoke-0010", "spoke-0011"}
 
 
 def test_counts_by_state_are_complete() -> None:

@@ -122,6 +122,21 @@ def test_commands_and_options_are_completed() -> None:
     assert complete("talm status --wa") == ["--watch"]
 
 
+def test_kubectl_asks_a_program_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def asked(*words: str) -> list[str]:
+        monkeypatch.setattr(sys, "argv", ["kubectl_complete-talm", *words])
+        completion.for_kubectl()
+        return capsys.readouterr().out.splitlines()
+
+    *found, directive = asked("ex")
+    assert [line.partition("\t")[0] for line in found] == ["explain"]
+    assert directive == ":4"
+    assert asked("status", "--wat")[0].startswith("--watch")
+    assert len(asked()) > 5
+
+
 # ---- with a hub ----------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final
@@ -72,6 +73,24 @@ def _kubeconfig(ctx: click.Context) -> Path | None:
     return Path(given) if given else None
 
 
+def for_kubectl() -> None:
+    """The program `kubectl_complete-talm`, which kubectl asks when `kubectl talm ...` is completed.
+
+    Its arguments are the words so far, the last one unfinished; it prints the candidates and then a
+    directive, 4: they are no files.  Source of the protocol: kubectl's plugin completion, cobra's words.
+    """
+    from click.shell_completion import ShellComplete
+
+    from talm.cli.main import COMPLETE_VARIABLE, cli
+
+    *words, unfinished = sys.argv[1:] or [""]
+    found = ShellComplete(cli, {}, "talm", COMPLETE_VARIABLE).get_completions(words, unfinished)
+    for item in found:
+        if item.type == "plain":
+            click.echo(f"{item.value}\t{item.help}" if item.help else item.value)
+    click.echo(":4")
+
+
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
@@ -81,6 +100,8 @@ def completion(shell: str) -> None:
     bash   source <(talm completion bash)
     zsh    source <(talm completion zsh)
     fish   talm completion fish | source
+
+    kubectl completes `kubectl talm` by itself, where kubectl_complete-talm is in the PATH.
     """
     from click.shell_completion import get_completion_class
 

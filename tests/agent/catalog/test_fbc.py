@@ -187,6 +187,12 @@ def test_a_file_that_cannot_be_understood_is_named(content: str) -> None:
         read(content)
 
 
+def test_a_blob_that_cannot_be_understood_is_named_too() -> None:
+    bad = BUNDLE | {"relatedImages": [{"image": 7}]}
+    with pytest.raises(BadCatalog, match=r"configs/0: olm\.bundle ptp\.v1: Expected `str.*image"):
+        read(stream(PACKAGE, CHANNEL, bad))
+
+
 def test_a_file_that_is_no_text_is_named() -> None:
     collector = Collector(frozenset({"ptp"}))
     collector.add("configs/x", b"ptp \xff\xfe")

@@ -40,6 +40,7 @@ def document(media_type: str = OCI_MANIFEST, **body: Any) -> Document:
         {"manifests": [PART], "layers": []},
         {"config": PART, "layers": "none"},
         {"config": PART, "layers": [{"digest": "sha256:../../etc/passwd", "size": 1}]},
+        {"config": {"digest": f"sha384:{'0' * 96}", "size": 1}, "layers": []},
         {"config": {"digest": PART["digest"], "size": -1}, "layers": []},
         {"config": {"size": 1}, "layers": []},
         {"config": PART, "layers": [PART | {"size": 2}]},

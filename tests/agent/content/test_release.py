@@ -140,6 +140,14 @@ async def test_a_layer_that_is_kept_elsewhere_is_not_fetched(
     assert registry.blob_bytes == 0
 
 
+async def test_a_layer_is_read_no_further_than_to_its_list(
+    registry: FaultyRegistry, reader: Reader
+) -> None:
+    files: dict[str, Content] = {REFERENCES: SOME, "x": bytes(3 << 20), "../y": b""}
+    spec = registry.add(with_layer(gzip.compress(tar(files)), DOCKER))
+    assert await names(reader, spec, Limits(unpacked=1 << 20)) == ["image-0", "image-1"]
+
+
 async def test_a_layer_that_cannot_unpack_within_its_bound_is_not_even_fetched(
     registry: FaultyRegistry, reader: Reader
 ) -> None:

@@ -125,14 +125,19 @@ class Collector:
                 yield head.name, None
             if head.package not in self._wanted or head.schema not in (_CHANNEL, _BUNDLE):
                 continue
-            if head.schema == _CHANNEL:
-                channel = _channel(_typed(document, _WireChannel))
-                self._keep(sum(1 + len(entry.skips) for entry in channel.entries))
-                yield head.package, channel
-            else:
-                bundle = _bundle(_typed(document, _WireBundle))
-                self._keep(len(bundle.related))
-                yield head.package, bundle
+            try:
+                yield head.package, self._item(head.schema, document)
+            except ValueError as exc:
+                raise ValueError(f"{head.schema} {head.name}: {exc}") from exc
+
+    def _item(self, schema: str, document: object) -> Channel | Bundle:
+        if schema == _CHANNEL:
+            channel = _channel(_typed(document, _WireChannel))
+            self._keep(sum(1 + len(entry.skips) for entry in channel.entries))
+            return channel
+        bundle = _bundle(_typed(document, _WireBundle))
+        self._keep(len(bundle.related))
+        return bundle
 
     def _keep(self, count: int) -> None:
         self._kept += 1 + count
@@ -161,7 +166,7 @@ def _bundle(wire: _WireBundle) -> Bundle:
         if p.type == _VERSION_PROPERTY and isinstance(p.value, dict)
     ]
     if not all(isinstance(version, str) for version in versions):
-        raise ValueError(f"bundle {wire.name} has a version that is no text")
+        raise ValueError("its version is no text")
     related = tuple(r.image for r in wire.related_images or () if r is not None and r.image)
     return Bundle(wire.name, versions[0] if versions else "", wire.image or "", related)
 

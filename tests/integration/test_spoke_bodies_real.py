@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
+from talm.agent.nodes.children import job_body, owner_of, record_body
 from talm.api import kinds
 from talm.api.kinds import Kind
-from talm.api.pod import StoreKind
+from talm.api.pod import Nodes, StoreKind
 from talm.api.words import Action, View
 from talm.kube.client import Client
 from talm.spokes.base import PodTerms
 from talm.spokes.own import TALM
-from talm.spokes.profile import DELETES, Profile
+from talm.spokes.profile import DELETES, NODE_DELETES, Profile
 from talm.spokes.profiles import PROFILES
 from tests.spokes.world import ORDER, other
 
@@ -25,7 +26,7 @@ KINDS = {
     kind.kind: kind
     for kind in (
         kinds.NAMESPACE, kinds.SERVICE_ACCOUNT, kinds.ROLE, kinds.ROLE_BINDING,
-        kinds.CLUSTER_ROLE_BINDING, kinds.CONFIG_MAP, kinds.JOB,
+        kinds.CLUSTER_ROLE, kinds.CLUSTER_ROLE_BINDING, kinds.CONFIG_MAP, kinds.JOB,
     )
 }  # fmt: skip
 
@@ -71,3 +72,28 @@ async def test_the_pod_for_each_store_is_accepted(
     order = other(pod=PodTerms(store, ("registry-login",)))
     body = TALM.action(Action.JOB_CREATE, namespace, order, namespace=namespace)
     await judge(hub_client, kinds.JOB, body["spec"]["kube"]["template"])
+
+
+@pytest.mark.parametrize("store", StoreKind)
+async def test_all_that_is_made_where_every_node_pulls_is_accepted(
+    hub_client: Client, namespace: str, store: StoreKind
+) -> None:
+    order = other(pod=PodTerms(store, ("registry-login",), Nodes.ALL))
+    view = TALM.view(View.NODE_READER, namespace, order, namespace=namespace)
+    await judge(hub_client, kinds.VIEW, view)
+    for action in (*NODE_DELETES, *TALM.for_nodes(Nodes.ALL).setup):
+        body = TALM.action(action, namespace, order, namespace=namespace)
+        await judge(hub_client, kinds.ACTION, body)
+        template = body["spec"]["kube"].get("template")
+        if template is not None and action is not Action.NS_CREATE:
+            await judge(hub_client, KINDS[template["kind"]], template)
+    job = TALM.kube(Action.JOB_CREATE, order, namespace)["template"]
+    job["metadata"]["uid"] = "7a1f4e0e-0000-4000-8000-000000000000"
+    owner = owner_of(job)
+    node = "worker-1." + "x" * 200 + ".example.com"
+    for kind, made in (
+        (kinds.CONFIG_MAP, record_body(owner, node)),
+        (kinds.JOB, job_body(owner, node, 3600)),
+    ):
+        typed = {"apiVersion": kind.api_version, "kind": kind.kind, **made}
+        await judge(hub_client, kind, typed)

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import yaml
 
 from talm.api.progress import ProgressRecord
+from talm.api.words import Phase
 from talm.cli.documents import as_text, cgu_document, record_document
-from talm.cli.rows import NOTHING_TOLD, cgu_row
+from talm.cli.explain import whole
+from talm.cli.looking import Look
+from talm.cli.main import EXIT_CODES
+from talm.cli.rows import NOTHING_TOLD, Rank, cgu_row
+from talm.core.explain import Situation
+from talm.core.model import Rules, Snapshot
 from tests.cli.fleets import NOW, SMALL, SMALL_TOLD, large
 from tests.cli.golden import assert_golden
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
 
 def test_json_and_yaml_say_the_same_and_everything() -> None:
@@ -41,3 +51,36 @@ def test_an_empty_record_has_its_counts_nonetheless() -> None:
         "bytesTotal": 0,
         "bytesPerS": 0,
     }
+
+
+def keys_of(document: Any) -> set[str]:
+    if isinstance(document, list):
+        return {key for entry in document for key in keys_of(entry)}
+    if not isinstance(document, dict):
+        return set()
+    return set(document) | {key for value in document.values() for key in keys_of(value)}
+
+
+def test_every_name_in_a_document_is_in_the_reference() -> None:
+    page = (REFERENCE / "commands.md").read_text() + (REFERENCE / "wire.md").read_text()
+    row = cgu_row(SMALL, SMALL_TOLD, {"": "not allowed"}, NOW)
+    names = keys_of(cgu_document(row, clusters=True))
+    names |= keys_of([page.document() for page in whole(Look(snapshot()))])
+    assert len(names) > 30
+    assert sorted(name for name in names - set(Phase) if f"`{name}`" not in page) == []
+
+
+def test_every_situation_and_rank_is_in_the_reference() -> None:
+    page = (REFERENCE / "commands.md").read_text()
+    words = [*Situation, *(rank.name.lower() for rank in Rank)]
+    assert [word for word in words if f"`{word}`" not in page] == []
+
+
+def test_every_exit_code_is_in_the_reference() -> None:
+    page = (REFERENCE / "commands.md").read_text()
+    looking = {code for _, code in EXIT_CODES} - {3}  # the operator's alone
+    assert sorted(code for code in looking if f"| {code} |" not in page) == []
+
+
+def snapshot() -> Snapshot:
+    return Snapshot(now=NOW, rules=Rules(), cgu=SMALL, clusters={})

@@ -50,7 +50,7 @@ def cluster_document(row: ClusterRow) -> Document:
             "cluster": row.cluster,
             "state": row.state.value,
             "attention": row.rank.name.lower(),
-            "waitedSeconds": round(row.waited.total_seconds()) if row.waited else None,
+            "waitedS": round(row.waited.total_seconds()) if row.waited else None,
             "update": row.update,
             "cause": row.cause,
             "progress": record_document(row.record) if row.record else None,

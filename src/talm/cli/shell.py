@@ -83,7 +83,10 @@ def hub_options(command: Command) -> Command:
 
 def name_argument(*, required: bool) -> Callable[[Command], Command]:
     """The CGU's name."""
-    return click.argument("name", metavar="CGU", required=required, shell_complete=completion.cgus)
+    metavar = "CGU" if required else "[CGU]"
+    return click.argument(
+        "name", metavar=metavar, required=required, shell_complete=completion.cgus
+    )
 
 
 def cluster_option(*, required: bool) -> Callable[[Command], Command]:

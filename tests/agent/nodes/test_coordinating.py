@@ -13,10 +13,12 @@ import pytest
 
 from talm.agent.endings import Deadline
 from talm.agent.nodes import coordinating
+from talm.agent.nodes.children import record_name
 from talm.agent.nodes.coordinating import Rounds, coordinate, run_nodes
 from talm.agent.nodes.standing import Standing, State, failure_of, is_over
 from talm.agent.nodes.total import Total
 from talm.agent.settings import Settings
+from talm.api import kinds
 from talm.api.progress import EXIT_CODES, FailureClass, ProgressRecord
 from talm.errors import AgentError, Forbidden, Invalid, Unreachable
 
@@ -117,6 +119,16 @@ async def test_a_record_that_was_made_before_the_process_died_is_taken_over() ->
     del cluster.objects[job]
     await rounds(cluster).go()
     assert list(cluster.jobs()) == ["a"]
+
+
+async def test_a_record_that_went_away_is_made_again() -> None:
+    cluster = Cluster(node_data("a"))
+    work = rounds(cluster)
+    await work.go()
+    key = (kinds.CONFIG_MAP.kind, record_name("a"))
+    del cluster.objects[key]
+    await work.go()
+    assert key in cluster.objects
 
 
 async def test_a_job_of_an_earlier_run_that_is_still_going_is_waited_for() -> None:

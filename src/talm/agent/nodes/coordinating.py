@@ -163,6 +163,9 @@ class Rounds:
             for node in self._nodes
         )
         self._total.sum_up(self.standings)
+        for one in self.standings:
+            if one.state is State.PULLS and one.record is None:
+                await self._make_record(one.node)
         for name in next_nodes(self.standings, self._at_once):
             await self._start(name)
         return self.standings
@@ -196,11 +199,12 @@ class Rounds:
         return {job.node: job for job in jobs}
 
     async def _records(self) -> dict[str, ProgressRecord]:
-        """The records by node; one that cannot be read counts as none."""
-        records = {}
+        """The records by node; one that cannot be read counts as an empty one."""
+        records: dict[str, ProgressRecord] = {}
         for one in await self._owned(kinds.CONFIG_MAP):
             node = (one["metadata"].get("annotations") or {}).get(NODE_ANNOTATION, "")
             text = (one.get("data") or {}).get(RECORD_KEY, "")
+            records[node] = ProgressRecord()
             with contextlib.suppress(msgspec.MsgspecError):
                 records[node] = msgspec.json.decode(text, type=ProgressRecord)
         return records
@@ -210,10 +214,9 @@ class Rounds:
 
         An earlier run's is on its way out, and this is tried again as long as it is there.
         """
-        record, job = record_body(self._owner, node), job_body(self._owner, node, self._left_s())
+        job = job_body(self._owner, node, self._left_s())
         try:
-            with contextlib.suppress(AlreadyExists):
-                await self._api.create(kinds.CONFIG_MAP, record)
+            await self._make_record(node)
             await self._api.create(kinds.JOB, job)
         except AlreadyExists as exc:
             self._total.hindered(f"waits until an earlier run's is gone: {exc}")
@@ -221,6 +224,11 @@ class Rounds:
             self._refused[node] = failure(FailureClass.INVALID_SPEC, str(exc))
         else:
             log.info("node begins", node=node, job=job["metadata"]["name"])
+
+    async def _make_record(self, node: str) -> None:
+        """Make the ConfigMap that the node's pod patches: anew when it went with an earlier run's."""
+        with contextlib.suppress(AlreadyExists):
+            await self._api.create(kinds.CONFIG_MAP, record_body(self._owner, node))
 
     def _left_s(self) -> float | None:
         """How long a node that begins now may pull."""

@@ -117,7 +117,7 @@ def _why(end: Condition, record: ProgressRecord | None) -> AgentError:
 
 def _last_seen(record: ProgressRecord | None) -> str:
     """What is known of a pod that was cut off."""
-    if record is None:
+    if record is None or not record.run:
         return "; it has told nothing"
     last = f": {record.error_class}: {record.error_text}" if record.error_class else ""
     return f"; last seen with {record.images_done} of {record.images_total} images{last}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from talm.agent.catalog import reading
 from talm.agent.catalog.channels import Wanted
 from talm.agent.catalog.reading import (
     CONFIGS_LABEL,
@@ -284,6 +285,24 @@ async def test_a_catalog_that_cannot_be_read_says_why(
 ) -> None:
     with pytest.raises(AgentError, match=f"^CatalogUnreadable: .*operators/index@.*{complaint}"):
         await catalog(reader, registry, image)
+
+
+async def test_all_files_of_a_catalog_together_are_bounded(
+    registry: FaultyRegistry, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Layer by layer each may be within its bound."""
+    monkeypatch.setattr(reading, "_MAX_FILES", 100_000)
+    monkeypatch.setattr(reading, "_MAX_DATABASE", 10_000)
+    layers: list[Files] = [{f"configs/{n}": bytes(40_000)} for n in range(3)]
+    with pytest.raises(AgentError, match=r"^CatalogUnreadable: .*too large when unpacked"):
+        await catalog(reader, registry, index(layers))
+    large: Files = {"database/index.db": bytes(10_001)}
+    with pytest.raises(AgentError, match=r"^CatalogUnreadable: .*the database has 10001 bytes"):
+        await catalog(reader, registry, index([large], DATABASE))
+    huge = index([FULL])
+    size = huge.manifest.replace(b'"size": ', b'"size": 9000000')
+    with pytest.raises(AgentError, match=r"^CatalogUnreadable: .*has 9000000\d+ bytes"):
+        await catalog(reader, registry, SyntheticImage(huge.repository, size, huge.blobs))
 
 
 async def test_files_come_before_a_database_and_the_database_by_the_top_layer(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from talm.api.kinds import ACTION, VIEW
 from talm.api.pod import Nodes, StoreKind
@@ -11,7 +15,7 @@ from talm.core.model import Effect
 from talm.spokes.base import PodTerms
 from talm.spokes.existing import EXISTING
 from talm.spokes.own import TALM
-from talm.spokes.profile import NODE_DELETES, Profile
+from talm.spokes.profile import CREATES, NODE_DELETES, Profile
 from tests.spokes.world import ORDER, World, other
 
 ALL = other(pod=PodTerms(nodes=Nodes.ALL))
@@ -115,6 +119,46 @@ async def test_a_deletion_outside_that_failed_is_repeated_with_the_namespaces() 
     await world.run(within_s=300)
     world.wait(70)
     assert outside(world) == []
+
+
+async def test_a_deletion_that_failed_after_the_end_is_made_up_for_by_the_next_run() -> None:
+    world = await active()
+    world.agents.failing = {action: ["etcdserver: timed out"] for action in NODE_DELETES}
+    await world.do(Effect.REMOVE)
+    world.wait(20)
+    assert outside(world) == OUTSIDE
+    world.order, world.phase = other(run="run-2"), Phase.NOT_STARTED
+    world.spoke.job_s = 20
+    await world.run()
+    world.wait(70)
+    assert world.spoke.objects == {}
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    view_s=st.sampled_from([0.01, 0.3, 3.0]),
+    action_s=st.sampled_from([0.01, 0.3, 3.0]),
+    lost=st.sets(st.sampled_from([action.value for action in CREATES])),
+    failing=st.sets(st.sampled_from([action.value for action in CREATES])),
+    unstored=st.sets(st.integers(1, 12), max_size=3),
+)
+def test_whatever_is_slow_lost_failing_or_killed_the_next_run_ends_on_a_clean_spoke(
+    view_s: float, action_s: float, lost: set[str], failing: set[str], unstored: set[int]
+) -> None:
+    async def play() -> None:
+        world = World(TALM, ALL)
+        world.agents.view_s, world.agents.action_s = view_s, action_s
+        world.agents.lost = lost
+        world.agents.failing = {action: ["conflict"] for action in failing}
+        world.killed_at = unstored
+        await world.run(within_s=900)
+        assert world.spoke.jobs_made == 1, world.diary
+        world.order, world.phase, world.killed_at = other(run="run-2"), Phase.NOT_STARTED, set()
+        await world.run(within_s=900)
+        world.wait(70)
+        assert world.spoke.objects == {}, world.diary
+
+    asyncio.run(play())
 
 
 async def test_the_transports_terms_never_change_the_orders_nodes() -> None:

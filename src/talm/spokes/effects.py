@@ -27,11 +27,10 @@ async def clean_up(desk: Desk) -> None:
     """Drop what earlier runs left on the hub, delete the namespace, ask whether it is gone.
 
     Whoever left it and whatever labels it carries: the names of both profiles.  A pending deletion of
-    our namespace does what is wanted and stays.  What is outside of the namespace beside the existing
-    operator's binding is only there while its view is, which goes last.
+    our namespace does what is wanted and stays.
     """
     _remember_job(desk)
-    reads_nodes = desk.find_view(View.NODE_READER) is not None
+    reads_nodes = _may_read_nodes(desk)
     for view in _INSIDE:
         await desk.drop_view(view)
     for action in CREATES:
@@ -164,6 +163,15 @@ EFFECTS: Final[Mapping[Effect, Callable[[Desk], Awaitable[None]]]] = MappingProx
         Effect.WITHDRAW: withdraw,
     }
 )
+
+
+def _may_read_nodes(desk: Desk) -> bool:
+    """Whether something may be left by which nodes are listed.
+
+    Its view is made before it and goes once the deletion was requested, which may have failed since.
+    """
+    failed = any(desk.action(action).state is State.FAILED for action in NODE_DELETES)
+    return failed or desk.find_view(View.NODE_READER) is not None
 
 
 async def _show_node_reader(desk: Desk) -> None:

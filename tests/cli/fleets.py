@@ -189,7 +189,9 @@ SMALL = a_cgu(
 )  # fmt: skip
 SMALL_TOLD = {
     "spoke-0002": Told(record(100, 16_000, bytes_per_s=0, eta_s=None, phase="Failed")),
-    "spoke-0003": Told(record(1_229, 16_384, attempt=2), 2),
+    "spoke-0003": Told(
+        record(1_229, 16_384, attempt=2, error_class="RegistryUnreachable", error_text="503"), 2
+    ),
     "spoke-0004": Told(record(0, 0, images_done=0, images_total=0, bytes_per_s=0, eta_s=None), 2),
     "spoke-0009": Told(record(8_192, 16_384, heartbeat=NOW - dt.timedelta(minutes=7)), 2),
 }

@@ -11,7 +11,7 @@ from talm.api.cgu import ClusterGroupUpgrade
 from talm.api.ocm import ManagedClusterView, ManifestWork
 from talm.api.progress import ProgressRecord
 from talm.api.words import Phase
-from talm.cli.rows import NOTHING_TOLD, Rank, cgu_row, telling_clusters
+from talm.cli.rows import NOTHING_TOLD, ClusterRow, Rank, cgu_row, telling_clusters
 from talm.cli.status import row_of
 from talm.cli.told import SILENT_AFTER, Told, told_by
 from talm.core.placements import run_id
@@ -55,18 +55,26 @@ def test_a_setup_is_stuck_when_half_its_time_is_over() -> None:
     assert (rank(14), rank(16)) == (Rank.BEGINNING, Rank.STUCK)
 
 
-def test_a_workload_that_tries_again_or_is_silent_is_stuck() -> None:
+def at_work(**more: object) -> ClusterRow:
     cgu = a_cgu("up", {"c": "Active"}, waits={"c": since(minutes=3)})
+    return cgu_row(cgu, {"c": Told(record(1, 2, **more))}, {}, NOW).clusters[0]
 
-    def cause(**more: object) -> str:
-        return cgu_row(cgu, {"c": Told(record(1, 2, **more))}, {}, NOW).clusters[0].cause
 
-    assert cause() == ""
-    assert cause(error_class="RegistryUnreachable", error_text="503") == (
-        "trying again after RegistryUnreachable: 503"
-    )
-    assert "nothing new" in cause(heartbeat=NOW - SILENT_AFTER - dt.timedelta(seconds=1))
-    assert cause(heartbeat=None) == ""
+def test_a_workload_to_which_nothing_arrives_or_that_is_silent_is_stuck() -> None:
+    row = at_work(error_class="RegistryUnreachable", error_text="503", bytes_per_s=0)
+    assert row.rank is Rank.STUCK
+    assert row.cause == "nothing arrives, trying again after RegistryUnreachable: 503"
+    row = at_work(heartbeat=NOW - SILENT_AFTER - dt.timedelta(seconds=1))
+    assert row.rank is Rank.STUCK
+    assert "nothing new" in row.cause
+
+
+def test_an_error_that_has_passed_is_told_and_makes_nobody_stuck() -> None:
+    row = at_work(error_class="RegistryUnreachable", error_text="503")
+    assert (row.rank, row.cause) == (Rank.AT_WORK, "last error RegistryUnreachable: 503")
+    assert at_work().cause == at_work(heartbeat=None).cause == ""
+    # The end of a file is imported, the next one is not asked for yet: no byte, no error.
+    assert at_work(bytes_per_s=0).rank is Rank.AT_WORK
 
 
 def test_a_view_that_is_read_seldom_makes_no_silence() -> None:

@@ -49,8 +49,13 @@ async def shows(scene: Scene, *arguments: str, until: str) -> Any:
     return await world.until(asked, f"talm {arguments} shows {until}", seconds=LONG_S)
 
 
-async def test_status_of_a_run_shows_what_the_clusters_have_told(scenes: SetScene) -> None:
-    async with scenes(3, scenario=hanging) as scene, scene.operator():
+@pytest.mark.parametrize(
+    "transport", ["view-action", pytest.param("manifest-work", marks=pytest.mark.long)]
+)
+async def test_status_of_a_run_shows_what_the_clusters_have_told(
+    scenes: SetScene, transport: str
+) -> None:
+    async with scenes(3, scenario=hanging) as scene, scene.operator(transport=transport):
         await scene.create("up")
         done, *busy = scene.names
         await scene.reach("up", Phase.SUCCEEDED, [done])

@@ -147,12 +147,16 @@ def _cluster_row(  # noqa: PLR0913 - each is one thing that is known of a cluste
     update: str,
 ) -> ClusterRow:
     waited = _waited(seen, cluster, entry)
-    cause = entry.message if entry is not None else _trouble(seen, phase, waited, told)
-    waits = entry is not None and entry.reason in _TURNS
+    cause, rank = _trouble(seen, phase, waited, told), _rank(phase)
+    if entry is not None:
+        cause = entry.message
+    stuck = cause and not (told is not None and entry is None and _gets_on(told, seen.now))
+    if stuck and phase not in FINAL_PHASES:
+        rank = Rank.WAITING if entry is not None and entry.reason in _TURNS else Rank.STUCK
     return ClusterRow(
         cluster,
         phase,
-        Rank.WAITING if waits else _rank(phase, cause),
+        rank,
         waited,
         told.record if told else None,
         why if phase is Phase.ACTIVE and told is None else "",
@@ -161,17 +165,20 @@ def _cluster_row(  # noqa: PLR0913 - each is one thing that is known of a cluste
     )
 
 
-def _rank(phase: Phase, cause: str) -> Rank:
+def _rank(phase: Phase) -> Rank:
+    """The rank of a cluster that has no trouble but its state."""
     if phase in BAD_PHASES:
         return Rank.FAILED
-    if phase in FINAL_PHASES:
-        return Rank.DONE
-    if cause:
-        return Rank.STUCK
     return {
+        Phase.SUCCEEDED: Rank.DONE,
         Phase.ACTIVE: Rank.AT_WORK,
         Phase.NOT_STARTED: Rank.WAITING,
     }.get(phase, Rank.BEGINNING)
+
+
+def _gets_on(told: Told, now: dt.datetime) -> bool:
+    """Whether bytes arrive: on a bad line errors pass, and the last one is told until the end."""
+    return told.record.bytes_per_s > 0 and told.silent_for(now) is None
 
 
 def _waited(seen: Snapshot, cluster: str, entry: PrecachingFailure | None) -> dt.timedelta | None:
@@ -191,9 +198,10 @@ def _trouble(seen: Snapshot, phase: Phase, waited: dt.timedelta | None, told: To
     if silent := told.silent_for(seen.now):
         return f"nothing new from its workload for {span(silent)}"
     record = told.record
-    if record.error_class:
-        return f"trying again after {record.error_class}: {record.error_text}"
-    return ""
+    if not record.error_class:
+        return ""
+    verb = "last error" if record.bytes_per_s else "nothing arrives, trying again after"
+    return f"{verb} {record.error_class}: {record.error_text}"
 
 
 def _updates(cgu: ClusterGroupUpgrade) -> Mapping[str, str]:

@@ -84,7 +84,7 @@ controlplane: env
 	@$(RUN) -m controlplane.build
 
 agents: env
-	@$(RUN) -m controlplane.build view-action-agent action-gc
+	@$(RUN) -m controlplane.build view-action-agent action-gc work-agent
 
 test-tools: env
 	@scripts/test-tools.sh

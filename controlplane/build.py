@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from controlplane.definitions import CRD_FILES, copy_crds
+from controlplane.definitions import CRD_FILES, SPOKE_CRD_FILES, copy_crds
 from controlplane.progress import run_with_progress
 from controlplane.toolchain import (
     HERE,
@@ -70,7 +70,9 @@ def key_of(module: str, go: Go) -> str:
     for path in sorted((HERE / module).iterdir()):
         if path.suffix == ".go" or path.name in {"go.mod", "go.sum"}:
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    recipe = [go.version, go.platform, *flags_of(module)] if module != CRDS else [str(CRD_FILES)]
+    recipe = [go.version, go.platform, *flags_of(module)]
+    if module == CRDS:
+        recipe = [str(CRD_FILES + SPOKE_CRD_FILES)]
     digest.update("\0".join(recipe).encode())
     return digest.hexdigest()[:16]
 

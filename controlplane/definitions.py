@@ -1,4 +1,5 @@
-"""Copies the foreign kinds' definitions (CRDs) out of the Go modules that publish them."""
+"""Copies the foreign kinds' definitions (CRDs) out of the Go modules that publish them: a hub's, and
+in the directory `spoke` what a managed cluster has beside Kubernetes' own."""
 
 from __future__ import annotations
 
@@ -42,6 +43,11 @@ CRD_FILES: Final = (
     (_POLICY, "deploy/crds/policy.open-cluster-management.io_policies.yaml"),
     (_POLICY, "deploy/crds/policy.open-cluster-management.io_placementbindings.yaml"),
 )
+# What the work agent keeps its books in, on the cluster that it works on.
+SPOKE_CRD_FILES: Final = (
+    (_API, "work/v1/0000_01_work.open-cluster-management.io_appliedmanifestworks.crd.yaml"),
+)
+SPOKE_FOLDER: Final = "spoke"
 
 
 def copy_crds(go: Go, output: Path) -> None:
@@ -61,6 +67,10 @@ def copy_crds(go: Go, output: Path) -> None:
     folders = {entry["Path"]: Path(entry["Dir"]) for entry in json_stream(done.stdout)}
     for module, file in CRD_FILES:
         shutil.copyfile(folders[module] / file, output / Path(file).name)
+    spoke = output / SPOKE_FOLDER
+    spoke.mkdir()
+    for module, file in SPOKE_CRD_FILES:
+        shutil.copyfile(folders[module] / file, spoke / Path(file).name)
 
 
 def json_stream(text: str) -> Iterator[dict[str, Any]]:

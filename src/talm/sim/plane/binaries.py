@@ -89,7 +89,7 @@ def _from_assets(assets: Path) -> Programs:
 
 
 def find_program(name: str) -> Path:
-    """Find `registry`, `containerd`, `view-action-agent` or `action-gc`; raises SetupError."""
+    """Find `registry`, `containerd`, `work-agent` and the like; raises SetupError."""
     path = built_directory() / name
     if not path.exists():
         target = _TARGETS.get(name, "agents")
@@ -100,6 +100,14 @@ def find_program(name: str) -> Path:
 def find_crds() -> Path:
     """Find the directory with the foreign kinds' CRDs; raises SetupError."""
     path = built_directory() / "crds"
+    if not path.exists():
+        raise SetupError(f"no CRDs at {path}: 'make controlplane' fetches them")
+    return path
+
+
+def find_spoke_crds() -> Path:
+    """Find the directory with the CRDs that OCM's agents need on a spoke; raises SetupError."""
+    path = find_crds() / "spoke"
     if not path.exists():
         raise SetupError(f"no CRDs at {path}: 'make controlplane' fetches them")
     return path

@@ -17,7 +17,7 @@ import yaml
 from talm.api.kinds import CRD, Kind
 from talm.errors import AlreadyExists, SetupError
 from talm.kube.client import Client
-from talm.sim.plane.binaries import find_crds
+from talm.sim.plane.binaries import find_crds, find_spoke_crds
 
 ESTABLISHED_TIMEOUT_S: Final = 60.0  # a second each on an idle machine, several at once
 POLL_S: Final = 0.05
@@ -55,7 +55,15 @@ async def install(client: Client) -> list[str]:
     Returns the names of those it created, once the API server serves them.  Raises ApiError, and
     SetupError when they are not here or one is not served in time.
     """
-    wanted = read_definitions(find_crds())
+    return await _install(client, read_definitions(find_crds()))
+
+
+async def install_on_spoke(client: Client) -> list[str]:
+    """The same on a spoke: what the work agent keeps its books in."""
+    return await _install(client, read_definitions(find_spoke_crds()))
+
+
+async def _install(client: Client, wanted: list[Definition]) -> list[str]:
     created = [entry for entry in wanted if await _create(client, entry)]
     await _wait_served(client, created)
     return [entry.kind.resource for entry in created]

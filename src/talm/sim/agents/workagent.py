@@ -18,8 +18,6 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-import msgspec
-
 from talm.api import kinds
 from talm.api.kinds import Kind
 from talm.errors import ApiError, Conflict, NotFound, TalmError
@@ -205,12 +203,16 @@ class WorkAgent:
             self._watch_for(manifest)
             entries.append(
                 await read_manifest(
-                    entry, manifest, self.post.spoke, self._condition, freezes=self.habits.freezes
+                    work,
+                    entry,
+                    manifest,
+                    self.post.spoke,
+                    self._condition,
+                    freezes=self.habits.freezes,
                 )
             )
         conditions = work.status.conditions or ()
-        for condition in summarize(entries, self._condition):
-            said = msgspec.structs.replace(condition, observed_generation=work.metadata.generation)
+        for said in summarize(work, entries, self._condition):
             conditions = set_condition(conditions, said)
         await self._tell(with_status(work, conditions, tuple(entries)))
         return self._dice.uniform(*self.habits.poll_s)

@@ -45,17 +45,16 @@ def with_applied(
         words = ("True", "AppliedManifestComplete", "Apply manifest complete")
         if error is not None:
             words = ("False", "AppliedManifestFailed", f"Failed to apply manifest: {error}")
-        entries.append(_saying(old, say("Applied", *words)))
+        entries.append(_saying(old, _of(work, say("Applied", *words))))
     words = ("True", "AppliedManifestWorkComplete", "Apply manifest work complete")
     if errors:
         words = ("False", "AppliedManifestWorkFailed", "Failed to apply manifest work")
-    said = msgspec.structs.replace(
-        say("Applied", *words), observed_generation=work.metadata.generation
-    )
+    said = _of(work, say("Applied", *words))
     return with_status(work, set_condition(work.status.conditions, said), tuple(entries))
 
 
 async def read_manifest(
+    work: Work,
     entry: ManifestStatus,
     manifest: Manifest,
     spoke: SpokeApi,
@@ -74,11 +73,18 @@ async def read_manifest(
         return _saying(entry, say("Available", "Unknown", "FetchingResourceFailed", why))
     entry = _saying(entry, say("Available", "True", "ResourceAvailable", "Resource is available"))
     entry = _with_feedback(entry, manifest, there, say)
-    return _with_rules(entry, manifest, there, say) if freezes else entry
+    return _with_rules(work, entry, manifest, there, say) if freezes else entry
 
 
-def summarize(entries: Iterable[ManifestStatus], say: MakeCondition) -> Iterator[AgentCondition]:
+def summarize(
+    work: Work, entries: Iterable[ManifestStatus], say: MakeCondition
+) -> Iterator[AgentCondition]:
     """The work's own conditions."""
+    for condition in _summary(entries, say):
+        yield _of(work, condition)
+
+
+def _summary(entries: Iterable[ManifestStatus], say: MakeCondition) -> Iterator[AgentCondition]:
     told = list(entries)
     states = [c.status for e in told if (c := find(e.conditions, "Available")) is not None]
     missing = states.count("False")
@@ -116,14 +122,19 @@ def _with_feedback(
 
 
 def _with_rules(
-    entry: ManifestStatus, manifest: Manifest, there: Mapping[str, Any], say: MakeCondition
+    work: Work,
+    entry: ManifestStatus,
+    manifest: Manifest,
+    there: Mapping[str, Any],
+    say: MakeCondition,
 ) -> ManifestStatus:
     for rule in manifest.config.condition_rules or ():
         if rule.type == "WellKnownConditions" and manifest.kind == JOB:
             ended = _has_ended(there)
             text = "Job is finished" if ended else "Job is not finished"
             status = "True" if ended else "False"
-            entry = _saying(entry, say(rule.condition, status, "ConditionRuleEvaluated", text))
+            said = say(rule.condition, status, "ConditionRuleEvaluated", text)
+            entry = _saying(entry, _of(work, said))
     return entry
 
 
@@ -138,6 +149,11 @@ def _typed(value: str | int | bool) -> dict[str, Any]:
     if isinstance(value, int):
         return {"type": "Integer", "integer": value}
     return {"type": "String", "string": value}
+
+
+def _of(work: Work, condition: AgentCondition) -> AgentCondition:
+    """The condition as one about the work as it is now."""
+    return msgspec.structs.replace(condition, observed_generation=work.metadata.generation)
 
 
 def _saying(entry: ManifestStatus, condition: AgentCondition) -> ManifestStatus:

@@ -27,7 +27,7 @@ from talm.sim.demo.thinline import ThinLine
 from talm.sim.fleet import Fleet, FleetSettings
 from talm.sim.graph import GraphServer
 from talm.sim.node.node import SimulatedNode
-from talm.sim.plane import deployment, realagents
+from talm.sim.plane import deployment, foreign_crds, realagents
 from talm.sim.plane.binaries import find_crds, find_program, find_programs
 from talm.sim.plane.controlplane import SPOKE_CONTROLLERS, ControlPlane
 from talm.sim.plane.processes import Child, Progress, say_nothing
@@ -63,9 +63,9 @@ def check_programs() -> None:
 class DemoWorld:
     """`async with DemoWorld(directory, clusters)`: ready when it is entered.
 
-    `real_agents`: OCM's view and action agents and their collector work in the place of ours;
-    clusters that exist in memory alone have none then.  Raises SetupError when something is
-    missing or does not start, and ApiError.
+    `real_agents`: OCM's agents and the actions' collector work in the place of ours; clusters that
+    exist in memory alone have none then.  `transport`: the operator's setting.  Raises SetupError
+    when something is missing or does not start, and ApiError.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class DemoWorld:
         clusters: Sequence[str],
         *,
         real_agents: bool = False,
+        transport: str = "auto",
         progress: Progress = say_nothing,
     ) -> None:
         self.directory = directory
@@ -92,6 +93,7 @@ class DemoWorld:
         self.agents: list[Child] = []
         """The real agents, when there are any."""
         self._real_agents = real_agents
+        self._transport = transport
         self._progress = progress
         self._stack = contextlib.AsyncExitStack()
         self._nodes: list[asyncio.Task[None]] = []
@@ -143,7 +145,7 @@ class DemoWorld:
         self.spokes = {name: self.spokes[name] for name in names}
         await self._start_operator()
         if self._real_agents:
-            self._start_agents()
+            await self._start_agents()
         await self._start_fleet()
         graph = await self._stack.enter_async_context(GraphServer(demohub.releases(self.image)))
         await demohub.write_policy(self.client, graph.url, self.index)
@@ -190,19 +192,23 @@ class DemoWorld:
             policies=lambda _cluster, _policy: PolicyPlan(remediation_s=3.0),
             scenario=lambda _cluster, _job: JobPlan(duration_s=20.0),
             agents=not self._real_agents,
+            work_agents=not self._real_agents,
         )
         apis = {name: KubeSpoke(spoke.client) for name, spoke in self.spokes.items()}
         fleet = Fleet(self.client, self.clusters, settings, spokes=apis)
         self.fleet = await self._stack.enter_async_context(fleet)
         self._progress(f"simulated agents: {len(fleet)} clusters registered")
 
-    def _start_agents(self) -> None:
+    async def _start_agents(self) -> None:
         hub, logs = self.hub.kubeconfig, self.directory / "logs"
         self.agents.append(realagents.action_collector(hub=hub, log=logs / "collector.log"))
         for name, spoke in self.spokes.items():
             log = logs / f"agent-{name}.log"
             config = spoke.plane.kubeconfig
             self.agents.append(realagents.view_action_agent(name, hub=hub, spoke=config, log=log))
+            await foreign_crds.install_on_spoke(spoke.client)
+            log = logs / f"work-agent-{name}.log"
+            self.agents.append(realagents.work_agent(name, hub=hub, spoke=config, log=log))
         for child in self.agents:
             self._stack.callback(child.kill)
             child.start()
@@ -212,6 +218,7 @@ class DemoWorld:
             self.hub,
             workload_image=WORKLOAD_IMAGE,
             log=self.directory / "logs" / "operator.log",
+            settings={"transport": self._transport},
         )
         self._stack.push_async_callback(self.operator.stop, patience_s=_STOP_S)
         self.operator.start()

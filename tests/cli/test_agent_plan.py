@@ -88,6 +88,14 @@ async def test_an_image_that_is_not_there_does_not_hide_the_plan_of_the_others(
     assert [failed["class"] for failed in json.loads(as_json)["failed"]] == ["ImageNotFound"]
 
 
+async def test_who_waits_for_a_registry_is_told_what_for(tmp_path: Path) -> None:
+    words = ("plan", "--additional-image", "127.0.0.1:9/a:1", "--retry-for", "1")
+    code, output, logged = await talm(*words, store=tmp_path / "images")
+    assert (code, output) == (EXIT_CODES[FailureClass.REGISTRY_UNREACHABLE], "")
+    assert logged.count("trying again") >= 1
+    assert "cannot connect to 127.0.0.1:9" in logged.partition("\n")[0]
+
+
 def test_every_command_is_listed_with_a_whole_sentence() -> None:
     listed = CliRunner().invoke(agent, ["--help"], terminal_width=80).output
     assert all(name in listed for name in agent.commands)

@@ -163,11 +163,14 @@ async def plan_only(settings: Settings) -> Plan:
     store = open_store(settings.store)
     spool = Spool(settings.spool_directory())
     node = read_node(settings.host_root, settings.auth_file, os.environ)
+    progress = Progress("plan")  # says what is tried again, which may take its time
     with tempfile.TemporaryDirectory(prefix="talm-plan-") as directory:
         scratch = Spool(Path(directory))
         async with open_session(settings.stall_s) as session:
-            registry = Registry(session, node, retry_for_s=settings.retry_for_s)
-            downloads = Downloads(registry, scratch, Progress("plan"), streams=settings.streams)
+            registry = Registry(
+                session, node, retry_for_s=settings.retry_for_s, on_retry=progress.retrying
+            )
+            downloads = Downloads(registry, scratch, progress, streams=settings.streams)
             files = LayerFiles(store, (spool, scratch), downloads)
             resolved = await Resolver(registry, files, settings.architecture).resolve(spec)
         plan = await look(resolved, store, spool)

@@ -8,7 +8,8 @@
 Two controllers on one cache: one applies, one reads.  Habits to live with: a finished Job that is
 deleted is made again at the next resync, unless a rule has frozen the work; feedback keeps the last
 value of what has gone; a deletion on the spoke is noticed by the poll alone; nothing is a heartbeat.
-Source: OCM's work agent.  Not here: what is read (workreading.py).
+Source: OCM's work agent.  Not here: what is read (workreading.py),
+what a work owns on the spoke (belongings.py).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from talm.api import kinds
 from talm.api.kinds import Kind
 from talm.errors import ApiError, Conflict, NotFound, TalmError
 from talm.sim.agents.base import Post
-from talm.sim.agents.mergepatch import apply_patch
+from talm.sim.agents.belongings import Belongings
 from talm.sim.agents.restmapper import NoMapping
 from talm.sim.agents.wire import AgentCondition, find, set_condition
 from talm.sim.agents.workqueue import SerialQueue
@@ -38,8 +39,6 @@ from talm.sim.agents.workwire import (
 
 RESYNC_S: Final = (240.0, 360.0)
 MOST_WATCHES: Final = 50
-
-_Key = tuple[Kind, str, str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class WorkAgent:
         self.applying = SerialQueue(self._apply, name=f"works {post.cluster}")
         self.reading = SerialQueue(self._read, name=f"feedback {post.cluster}")
         self._dice = random.Random(f"works {post.cluster}")
-        self._made: dict[str, dict[_Key, str]] = {}  # work -> what it owns -> uid
+        self._belongings = Belongings(post.spoke)
         self._watches: dict[tuple[Kind, str], Callable[[], None]] = {}
         self.number = post.link.connect(self)
 
@@ -147,10 +146,10 @@ class WorkAgent:
         errors: dict[int, str] = {}
         for manifest in manifests:
             try:
-                await self._apply_one(work.metadata.name, manifest)
+                await self._belongings.apply(work.metadata.name, manifest)
             except ApiError as exc:
                 errors[manifest.ordinal] = exc.message
-        await self._delete_dropped(work.metadata.name, {m.key for m in manifests})
+        await self._belongings.keep_only(work.metadata.name, {m.key for m in manifests})
         await self._tell(with_applied(work, manifests, errors, self._condition))
         return list(errors.values())
 
@@ -165,25 +164,6 @@ class WorkAgent:
             config = config_of(work.spec, served.kind, body)
             found.append(Manifest(ordinal, served.kind, body, config))
         return found
-
-    async def _apply_one(self, work: str, manifest: Manifest) -> None:
-        spoke, (kind, namespace, name) = self.post.spoke, manifest.key
-        try:
-            there = await spoke.get(kind, namespace, name)
-        except NotFound:
-            await spoke.create(kind, namespace, manifest.body)
-            there = await spoke.get(kind, namespace, name)
-        else:
-            wanted = {key: value for key, value in manifest.body.items() if key != "status"}
-            if not manifest.creates_only and apply_patch(there, wanted) != there:
-                await spoke.merge_patch(kind, namespace, name, wanted)
-        # What was there before is owned from now on, too.
-        self._made.setdefault(work, {})[manifest.key] = str(there["metadata"]["uid"])
-
-    async def _delete_dropped(self, work: str, wanted: set[_Key]) -> None:
-        for key in [key for key in self._made.get(work, {}) if key not in wanted]:
-            await self._delete_made(work, key)
-            self._made[work].pop(key)
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -227,9 +207,8 @@ class WorkAgent:
 
     def _seen_on_spoke(self, kind: Kind, namespace: str) -> Callable[[str], None]:
         def seen(name: str) -> None:
-            for work, made in self._made.items():
-                if (kind, namespace, name) in made:
-                    self.reading.add(work)
+            for work in self._belongings.owners((kind, namespace, name)):
+                self.reading.add(work)
 
         return seen
 
@@ -248,28 +227,12 @@ class WorkAgent:
         conditions = set_condition(work.status.conditions, said)
         manifests = work.status.resource_status.manifests or ()
         await self._tell(with_status(work, conditions, manifests))
-        order = sorted(self._made.get(name, {}), key=_deletion_order)
-        left = [key for key in order if await self._delete_made(name, key)]
+        left = await self._belongings.delete(name)
         if left:
-            raise NotDone(f"{len(left)} resources are not gone yet")
-        self._made.pop(name, None)
+            raise NotDone(f"{left} resources are not gone yet")
         now = self.cache.get(name, work)
         others = tuple(f for f in now.metadata.finalizers or () if f != WORK_FINALIZER)
         await self._set_finalizers(now, others)
-
-    async def _delete_made(self, work: str, key: _Key) -> bool:
-        """Delete what only this work owns; whether it is still there."""
-        kind, namespace, name = key
-        if any(key in made for other, made in self._made.items() if other != work):
-            return False
-        try:
-            there = await self.post.spoke.get(kind, namespace, name)
-            if there["metadata"]["uid"] != self._made[work][key]:
-                return False
-            await self.post.spoke.delete(kind, namespace, name, "Background")
-        except NotFound:
-            return False
-        return True
 
     # -- the hub --------------------------------------------------------------------------------
 
@@ -314,8 +277,3 @@ def _identity(work: Work) -> tuple[object, ...]:
     """What the applying half looks at: a poke (an annotation) is none of it, nor is the status."""
     meta = work.metadata
     return meta.uid, meta.generation, meta.labels, meta.finalizers, meta.deletion_timestamp
-
-
-def _deletion_order(key: _Key) -> tuple[str, ...]:
-    kind, namespace, name = key
-    return kind.group, kind.version, kind.plural, namespace, name

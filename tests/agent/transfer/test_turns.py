@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from talm.agent.transfer.turns import HELPING, Turns
+from talm.agent.transfer.turns import Turns
 
 
 async def settle() -> None:
@@ -10,7 +10,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_the_lowest_rank_is_next_and_helpers_come_last() -> None:
+async def test_the_lowest_rank_is_next() -> None:
     turns, order = Turns(1), []
 
     async def work(rank: int) -> None:
@@ -19,9 +19,24 @@ async def test_the_lowest_rank_is_next_and_helpers_come_last() -> None:
             await asyncio.sleep(0)
 
     async with asyncio.TaskGroup() as group:
-        for rank in (3, HELPING, 2, 1, 4):
+        for rank in (3, 2, 1, 4):
             group.create_task(work(rank))
-    assert order == [3, 1, 2, 4, HELPING]
+    assert order == [3, 1, 2, 4]
+
+
+async def test_who_holds_a_stream_knows_whether_somebody_of_a_lower_rank_waits() -> None:
+    turns = Turns(1)
+    async with turns.turn(2):
+        later = asyncio.ensure_future(turns.take(3))
+        await settle()
+        assert not turns.wanted_before(2)
+        earlier = asyncio.ensure_future(turns.take(1))
+        await settle()
+        assert turns.wanted_before(2)
+        earlier.cancel()
+        await settle()
+        assert not turns.wanted_before(2)
+    await later
 
 
 async def test_who_steps_aside_gives_the_stream_away_and_gets_it_back() -> None:
@@ -45,29 +60,6 @@ async def test_who_steps_aside_gives_the_stream_away_and_gets_it_back() -> None:
         group.create_task(other("second"))
         group.create_task(other("third"))
     assert order == ["second", "first again", "third"]
-
-
-async def test_a_helper_that_has_begun_comes_back_before_those_planned_later() -> None:
-    turns, order = Turns(1), []
-    main, over = turns.turn(1), asyncio.Event()
-
-    async def helper() -> None:
-        async with turns.helping(main) as turn:
-            async with turn.aside():
-                await over.wait()
-            order.append(1)
-
-    async def other(rank: int) -> None:
-        async with turns.turn(rank):
-            over.set()
-            await settle()
-            order.append(rank)
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(helper())
-        for rank in (0, 2, 3):
-            group.create_task(other(rank))
-    assert order == [0, 1, 2, 3]
 
 
 async def test_a_turn_that_is_cancelled_while_waiting_or_aside_or_called_loses_no_stream() -> None:

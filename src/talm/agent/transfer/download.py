@@ -4,7 +4,7 @@ partial file ──► ask from its end ──► 206: append   ┐
                                       200: start over├──► whole? ──► digest right: keep
                                       lost: pause    ┘               wrong: drop, once more
 
-A big one that has the link to itself comes in several ranges at once (ranges.py).
+A big one comes in several ranges at once (ranges.py), before those that were planned after it.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class Downloads:
     """All blobs of one run: single flight per digest, `streams` at a time in the order asked for.
 
     Whoever asks image by image has them complete early: turns go by the order of the first asking.
-    A blob that lacks more than two ranges of `range_bytes` is fetched by ranges, on all streams
-    that are free: large enough that a round trip in between costs little, small enough for all.
+    A blob that lacks more than two ranges of `range_bytes` is fetched by ranges, on every stream
+    that comes free: large enough that a round trip in between costs little, small enough for all.
     """
 
     range_bytes = 16 << 20
@@ -149,19 +149,22 @@ class Downloads:
         await insist(patience, go_on, turn.aside)
 
     async def _in_ranges(self, reference: Reference, blob: Blob, turn: Turn) -> None:
-        """Fill the gaps, with the help of streams that nobody waits for.
+        """Fill the gaps, with the help of streams that come free.
 
-        Each range is a turn like a blob's own: while other blobs wait, this one has one stream.
+        They have the blob's own rank: shared with later blobs, the link would bring a base that every
+        image needs as the last of all, and no image could be imported before.
         """
         ranges = Ranges(self._spool, blob, self.range_bytes)
         busy: set[asyncio.Task[None] | None] = set()
 
         async def help_out() -> None:
             while ranges.open:
-                async with self._turns.helping(turn) as helping:
+                async with self._turns.turn(turn.rank) as helping:
                     busy.add(asyncio.current_task())
-                    if ranges.open:
+                    while ranges.open:
                         await self._bring_range(reference, blob, ranges, helping)
+                        if self._turns.wanted_before(turn.rank):
+                            break
                     busy.discard(asyncio.current_task())
 
         try:

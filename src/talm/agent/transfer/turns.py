@@ -11,9 +11,7 @@ import contextlib
 import heapq
 import itertools
 from collections.abc import AsyncIterator
-from typing import Final, Self
-
-HELPING: Final = 1 << 62  # the rank of who takes a stream only when nobody else wants it
+from typing import Self
 
 
 class Turns:
@@ -26,11 +24,11 @@ class Turns:
 
     def turn(self, rank: int) -> Turn:
         """Return a turn to be waited for, as a context manager."""
-        return Turn(self, rank, rank)
+        return Turn(self, rank)
 
-    def helping(self, turn: Turn) -> Turn:
-        """Return one for a helper of `turn`'s: comes last, but once begun ranks like what it helps."""
-        return Turn(self, HELPING, turn.rank)
+    def wanted_before(self, rank: int) -> bool:
+        """Whether somebody of a lower rank waits."""
+        return any(other < rank and not called.done() for other, _, called in self._waiting)
 
     async def take(self, rank: int) -> None:
         """Wait for a stream."""
@@ -59,16 +57,14 @@ class Turns:
 class Turn:
     """One user's stream, from when it is called until it is done, but for the times aside."""
 
-    def __init__(self, turns: Turns, first: int, rank: int) -> None:
+    def __init__(self, turns: Turns, rank: int) -> None:
         self.rank = rank
         self._turns = turns
-        self._next = first
         self._held = False
 
     async def __aenter__(self) -> Self:
-        await self._turns.take(self._next)
+        await self._turns.take(self.rank)
         self._held = True
-        self._next = self.rank
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -190,6 +190,21 @@ async def test_what_the_nodes_policy_rejects_is_not_imported(
     await storage.put(resolved(BUILT, "other.example/a@"), spooled(tmp_path / "spool", BUILT))
 
 
+@pytest.mark.parametrize("prefix", ["registry.example", "registry.example/team/a"])
+async def test_a_drop_in_of_the_node_leads_no_import_elsewhere(
+    storage: ContainersStorage, tmp_path: Path, prefix: str
+) -> None:
+    drop_ins = tmp_path / "home/.config/containers/registries.conf.d"
+    drop_ins.mkdir(parents=True)
+    (drop_ins / "mirror.conf").write_text(
+        f'[[registry]]\nprefix = "{prefix}"\nlocation = "127.0.0.1:9/elsewhere"\n'
+    )
+    for name in ("registry.example/team/a:1", "registry.example/team/a@"):
+        image = resolved(BUILT, name)
+        await storage.put(image, spooled(tmp_path / "spool", BUILT))
+        assert await storage.has(image)
+
+
 async def test_a_blob_that_is_nowhere_is_a_failure_of_the_store(
     storage: ContainersStorage, tmp_path: Path
 ) -> None:

@@ -125,6 +125,11 @@ async def test_the_pod_s_rights_and_directories_are_enough_for_the_node_s_skopeo
         '[storage]\ndriver = "vfs"\n'  # which works on every file system
         'graphroot = "/var/lib/containers/storage"\nrunroot = "/run/containers/storage"\n'
     )
+    # A drop-in for the very repository, which must not lead the import past the spool.
+    (conf / "registries.conf.d").mkdir()
+    (conf / "registries.conf.d/a.conf").write_text(
+        f'[[registry]]\nprefix = "{registry.host}/a"\nlocation = "{registry.host}/a"\n'
+    )
     for real in ("dev", "lib", "lib64", "proc", "usr"):
         (node / real).symlink_to(f"/{real}")
     await runtime.pull(StoreKind.CONTAINERS_STORAGE, node, registry.add(BUILT))

@@ -4,8 +4,7 @@
 
 skopeo thinks that it pulls from the real registry, so that the node's `policy.json` is applied to
 the real name; a registries.conf of ours leads it to the gateway (skopeo.py).  Layers that the store
-has are not moved again.  Nothing on the node is changed but the store.  Drop-ins in the node's
-registries.conf.d still count for skopeo: one for exactly the image's repository would win over ours.
+has are not moved again.  Nothing on the node is changed but the store.
 """
 
 from __future__ import annotations
@@ -112,9 +111,11 @@ class ContainersStorage:
         directory = self.import_directory(spool.directory.absolute())
         async with serve(image, blob_file, signatures) as gateway:
             with skopeo.workplace(directory, image, gateway, signatures) as place:
-                inside = f"/{place.relative_to(self._root)}"
+                home = f"/{place.relative_to(self._root)}"
+                policy = skopeo.user_policy(self._root)
+                words = skopeo.copy_arguments(image, name, home, policy)
                 try:
-                    await run(*self._skopeo(*skopeo.copy_arguments(image, name, inside)))
+                    await run(*self._skopeo(*words), environment={"HOME": home})
                 except AgentError as exc:
                     raise skopeo.explained(exc, image, signatures) from exc
 

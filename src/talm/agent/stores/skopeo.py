@@ -1,20 +1,23 @@
 """One image through skopeo: what it must read and write beside the store, and what its words mean.
 
-    .import-XXXX/registries.conf    leads the image's repository to the gateway
-                 registries.d/      and its signatures
-                 layers/            on their way into the store, as served
+    .import-XXXX/.config/containers/registries.conf    leads the image to the gateway
+                                    registries.d/      and its signatures
+                 layers/                               on their way into the store, as served
 
-The directory goes with the call; it is in the spool where skopeo can see that, so that what a killed
-run leaves there is found by the next one.
+The directory goes with the call, and is the call's home: beside a user's own registries.conf the
+system's drop-ins are not read, which could lead elsewhere (sysregistriesv2 of containers/image; by its
+flag they are).  It is in the spool where skopeo can see that, so that what a killed run leaves there is
+found by the next one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +30,8 @@ from talm.api.progress import REJECTED_CODE, FailureClass
 from talm.errors import AgentError
 
 PREFIX: Final = ".import-"
+
+_CONTAINERS: Final = ".config/containers"
 
 _REJECTED: Final = re.compile(r"Source image rejected: (.+?)\"?$")
 
@@ -50,17 +55,26 @@ def workplace(
         place = Path(name)
         with storage_errors(place):
             (place / "layers").mkdir()
-            (place / "registries.d").mkdir()
-            (place / "registries.d" / "gateway.yaml").write_bytes(signatures.registries_d(gateway))
-            (place / "registries.conf").write_text(registries)
+            (place / _CONTAINERS / "registries.d").mkdir(parents=True)
+            said = signatures.registries_d(gateway)
+            (place / _CONTAINERS / "registries.d" / "gateway.yaml").write_bytes(said)
+            (place / _CONTAINERS / "registries.conf").write_text(registries)
         yield place
 
 
-def copy_arguments(image: Image, name: str, place: str) -> list[str]:
-    """Return skopeo's arguments to copy the image to `name`; `place` is the workplace as it sees it."""
+def user_policy(root: Path, environment: Mapping[str, str] = os.environ) -> str:
+    """Return the policy.json that is the user's own, as skopeo sees it; "" when the system's counts."""
+    file = Path(environment.get("HOME", "/root"), _CONTAINERS, "policy.json")
+    return str(file) if (root / str(file).lstrip("/")).is_file() else ""
+
+
+def copy_arguments(image: Image, name: str, place: str, policy: str) -> list[str]:
+    """Return skopeo's arguments to copy the image to `name`; `place` is the workplace as it sees it.
+
+    $HOME must be `place`.
+    """
     return [
-        f"--registries-conf={place}/registries.conf",
-        f"--registries.d={place}/registries.d",
+        *([f"--policy={policy}"] if policy else []),
         f"--tmpdir={place}/layers",
         "copy",
         "--quiet",

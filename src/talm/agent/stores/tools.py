@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from talm.agent.failures import failure
@@ -18,13 +19,18 @@ _MAX_TEXT: Final = 1000
 _FULL: Final = "no space left on device"
 
 
-async def run(*command: str, feed: Feed | None = None, partly: bool = False) -> str:
+async def run(
+    *command: str,
+    feed: Feed | None = None,
+    partly: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> str:
     """Run a program to its end and return what it printed; `feed` writes its standard input.
 
-    `partly`: what it printed counts even if it ends with a failure after that.
-    Raises AgentError: StoreFailed with the last lines of its standard error when it cannot be
-    started or ends with another exit code than 0, InsufficientSpace when those lines say so.  When
-    cancelled, the program is killed first.
+    `environment` is laid over this process's.  `partly`: what it printed counts even if it ends with a
+    failure after that.  Raises AgentError: StoreFailed with the last lines of its standard error when
+    it cannot be started or ends with another exit code than 0, InsufficientSpace when those lines say
+    so.  When cancelled, the program is killed first.
     """
     try:
         process = await asyncio.create_subprocess_exec(
@@ -32,6 +38,7 @@ async def run(*command: str, feed: Feed | None = None, partly: bool = False) -> 
             stdin=asyncio.subprocess.PIPE if feed else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, **(environment or {})},
         )
     except OSError as exc:
         text = f"{command[0]} cannot be started: {exc.strerror or exc}"

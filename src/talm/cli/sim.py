@@ -53,6 +53,13 @@ _FAULTS = "\b\nFaults (N or N% of the clusters where clusters are meant):\n" + "
     show_default=True,
     help="Play the hub's placements, policies and action collector too; not on a real OCM hub.",
 )
+@click.option(
+    "--work-manager/--no-work-manager",
+    default=True,
+    show_default=True,
+    help="The clusters have the add-on that answers views and carries out actions; without it "
+    "they are reached by ManifestWorks.",
+)
 def sim(  # noqa: PLR0913 - a parameter per option
     *,
     kubeconfig: Path | None,
@@ -65,8 +72,9 @@ def sim(  # noqa: PLR0913 - a parameter per option
     rtt_ms: float,
     quiet_views: bool,
     controllers: bool,
+    work_manager: bool,
 ) -> None:
-    """Play CLUSTERS spokes against a hub: view and action agents, Jobs, links that fail.
+    """Play CLUSTERS spokes against a hub: their agents, Jobs, links that fail.
 
     Missing ManagedClusters (spoke-0001 ...) are created and stay when this ends (Ctrl-C).
     """
@@ -77,6 +85,7 @@ def sim(  # noqa: PLR0913 - a parameter per option
         rtt_s=rtt_ms / 1000,
         quiet=quiet_views,
         controllers=controllers,
+        add_ons=work_manager,
     )
     uvloop.run(_run(kubeconfig, context, clusters, settings))
 

@@ -69,9 +69,11 @@ def build(registry: str, *, size_mb: float, components: int, seed: int = 1) -> R
 
 async def push(release: Release, address: str) -> None:
     """Push it to the registry at `address` (HOST:PORT, plain HTTP)."""
+    pushed: dict[str, str] = {}
     async with aiohttp.ClientSession(timeout=_PUSH_TIMEOUT) as session:
         for image in release.images:
-            await push_image(session, address, image)
+            await push_image(session, address, image, mounts=pushed)
+            pushed |= dict.fromkeys(image.blobs, image.repository)
 
 
 def _layer(dice: random.Random, name: str, size: float) -> Layer:

@@ -15,6 +15,7 @@ import json
 import random
 import tarfile
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urljoin
 
@@ -157,16 +158,27 @@ async def push(
 
 
 async def push_image(
-    session: aiohttp.ClientSession, registry: str, image: SyntheticImage, *, tag: str = ""
+    session: aiohttp.ClientSession,
+    registry: str,
+    image: SyntheticImage,
+    *,
+    tag: str = "",
+    mounts: Mapping[str, str] | None = None,
 ) -> None:
-    """Push one image: blobs that the registry lacks, then the manifest, by digest or as `tag`."""
+    """Push one image: blobs that the registry lacks, then the manifest, by digest or as `tag`.
+
+    `mounts`: digests of blobs to another repository that has them, which saves sending them again.
+    """
     base = f"http://{registry}/v2/{image.repository}"
     for digest, blob in image.blobs.items():
         async with session.head(f"{base}/blobs/{digest}") as there:
             if there.ok:
                 continue
-        async with session.post(f"{base}/blobs/uploads/") as begun:
+        mount = {"mount": digest, "from": mounts[digest]} if mounts and digest in mounts else {}
+        async with session.post(f"{base}/blobs/uploads/", params=mount) as begun:
             _check(begun)
+            if begun.status == HTTPStatus.CREATED:  # mounted
+                continue
             place = urljoin(f"{base}/", begun.headers["Location"])
         query = f"{'&' if '?' in place else '?'}digest={digest}"
         async with session.put(place + query, data=io.BytesIO(blob)) as done:

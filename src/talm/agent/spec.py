@@ -104,12 +104,13 @@ def read_spec(config: Path | None, flags: Flags) -> Spec:
 def _check(spec: Spec) -> None:
     """Refuse what would bring less than it seems to say."""
     if spec.indexes and not spec.packages:
-        raise invalid_spec(f"{INDEXES} is set, but no {PACKAGES}")
+        raise invalid_spec(f"{INDEXES} is set, but no {PACKAGES} (--package)")
     if spec.packages and not spec.indexes:
-        raise invalid_spec(f"{PACKAGES} is set, but no {INDEXES}")
+        raise invalid_spec(f"{PACKAGES} is set, but no {INDEXES} (--operator-index)")
     if not (spec.release or spec.additional or spec.indexes):
         raise invalid_spec(
             f"no image to pull: none of {PLATFORM_IMAGE}, {INDEXES} and {ADDITIONAL_IMAGES}"
+            " (--platform-image, --operator-index, --additional-image)"
         )
 
 
@@ -167,5 +168,7 @@ def _gib(text: str) -> int:
     if not text:
         return 0
     if not (text.isascii() and text.isdigit() and len(text) <= 6):  # noqa: PLR2004 - an exbibyte
-        raise invalid_spec(f"{SPACE_REQUIRED} is {text[:50]!r}, not a whole number of GiB")
+        raise invalid_spec(
+            f"{SPACE_REQUIRED} (--space-required) is {text[:50]!r}, not a whole number of GiB"
+        )
     return int(text)

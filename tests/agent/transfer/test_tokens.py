@@ -16,8 +16,10 @@ from talm.sim.images import SyntheticImage
 from ..faultyregistry import USER, Answers, Changes, FaultyRegistry
 
 
-async def fetch(registry: FaultyRegistry, spec: str, *, retry_for_s: float = 20.0) -> Document:
-    basic = base64.b64encode(USER.encode()).decode()
+async def fetch(
+    registry: FaultyRegistry, spec: str, *, retry_for_s: float = 20.0, user: str = USER
+) -> Document:
+    basic = base64.b64encode(user.encode()).decode()
     node = Node(keyring=Keyring({registry.host: basic}, ("credsStore of auth.json",)))
     async with open_session(20.0) as session:
         reference = parse(spec)
@@ -70,6 +72,7 @@ async def test_a_service_that_says_no_is_final_and_names_who_could_not_be_asked(
     with pytest.raises(AgentError, match=r"^Unauthorized: token for ") as caught:
         await fetch(registry, spec)
     if isinstance(fault, Answers):
+        assert "these credentials were refused; not supp" in str(caught.value)
         assert "not asked: credsStore of auth.json" in str(caught.value)
     assert len(registry.scopes) == 1
 
@@ -84,6 +87,15 @@ async def test_the_scope_is_the_registrys_or_else_the_repository(
     assert await fetch(registry, spec)
     own = f"repository:{release.repository}:pull"
     assert registry.scopes == ["repository:x:pull" if scope else own]
+
+
+async def test_who_has_no_credentials_is_told_so(
+    registry: FaultyRegistry, release: SyntheticImage
+) -> None:
+    spec = registry.add(release)
+    registry.wants_tokens()
+    with pytest.raises(AgentError, match=r"401 Unauthorized, no credentials for it; not"):
+        await fetch(registry, spec, user="")
 
 
 async def test_a_token_that_the_registry_does_not_take_is_asked_for_once(

@@ -90,7 +90,8 @@ async def _matching(pattern: str, components: Sequence[Component], patience_s: f
             file.flush()
         code, output, complaint = await _grep(file.name, lines.encode(), pattern, patience_s)
     if code > _NO_MATCH or code < 0:
-        said = complaint.decode(errors="replace").strip()[:200] or f"grep ends with {code}"
+        said = complaint.decode(errors="replace").replace(f"{file.name}:1: ", "").strip()[:200]
+        said = said or f"grep ends with {code}"
         raise invalid_spec(
             f"the exclude pattern {pattern[:80]!r} is no POSIX basic expression: {said}"
         )

@@ -64,8 +64,12 @@ class Authorizer:
                     continue
                 self._headers[str(endpoint)] = header
                 return
+        raise failure(FailureClass.UNAUTHORIZED, f"{endpoint}: 401{self._who(basic)}")
+
+    def _who(self, basic: str) -> str:
+        """Say with a refusal whether we have shown anything, and what could not be asked."""
         who = "these credentials were refused" if basic else "no credentials for it"
-        raise failure(FailureClass.UNAUTHORIZED, f"{endpoint}: 401, {who}{self._keyring.hint}")
+        return f", {who}{self._keyring.hint}"
 
     async def _bearer(self, endpoint: Endpoint, asked: Mapping[str, str], basic: str) -> str:
         realm = asked.get("realm", "")
@@ -85,7 +89,7 @@ class Authorizer:
         tls = (endpoint.tls,) if beside else ()
         with network_errors(what):
             async with self._web.get(url, {}, private, *tls) as response:
-                check_answer(response, what, self._keyring.hint)
+                check_answer(response, what, self._who(basic))
                 body = await read_at_most(response, _MAX_TOKEN_ANSWER)
         try:
             answer = msgspec.json.decode(body, type=_Token)

@@ -116,6 +116,20 @@ async def test_in_a_pipe_it_ends_with_the_cgu_and_its_verdict(
         assert await task == code
 
 
+async def test_a_hub_that_falls_silent_is_said_to_be(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Watched, "silence_s", 200.0)
+    async with (
+        hub.where.reader() as reader,
+        await Watched.begin(reader, "up", NS) as watched,
+    ):
+        hub.end(GOOD)
+        async with asyncio.timeout(SOON_S):
+            await tell(watched)
+    assert "nothing heard from the hub for 3m20s: this may be old" in capsys.readouterr().err
+
+
 async def test_a_cgu_that_is_deleted_ends_the_watch_with_a_sentence(hub: Hub) -> None:
     async with (
         hub.where.reader() as reader,

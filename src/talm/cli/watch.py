@@ -180,6 +180,8 @@ async def tell(watched: Watched) -> int:
     async for rows in watched.looks(every_s=_PASSING_S):
         for line in changes.since(rows, dt.datetime.now(dt.UTC)):
             click.echo(line)
+        if watched.silence_s > IDLE_S:
+            click.echo(_old(watched), err=True)
     return _end(watched, rows)
 
 
@@ -194,10 +196,13 @@ async def draw(watched: Watched, console: Console, *, everything: bool, wide: bo
             most = None if everything else max(console.height - _HEAD_LINES, 1)
             lines = _page(rows, watched.name, most=most, wide=wide, width=console.width)
             if watched.silence_s > IDLE_S:
-                old = f"nothing heard from the hub for {span(watched.silence_s)}: this may be old"
-                lines.insert(0, shell.paint()(old, "red"))
+                lines.insert(0, shell.paint()(_old(watched), "red"))
             live.update(Text.from_ansi("\n".join(lines)), refresh=True)
     return _end(watched, rows)
+
+
+def _old(watched: Watched) -> str:
+    return f"nothing heard from the hub for {span(watched.silence_s)}: this may be old"
 
 
 def _page(rows: list[CguRow], name: str, *, most: int | None, wide: bool, width: int) -> list[str]:

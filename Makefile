@@ -4,9 +4,9 @@
 #   make test        all tests but the long ones
 #   make check       format, lint, types, layers, generated files
 #   make hub         leaves a hub running and says how to use it (make hub-stop ends it)
-#   make e2e         the long tests and those with the real agents
+#   make e2e         the long tests, and those with the real agents or a real node
 #   make bench       measures the hub with 50, 200 and 1,000 simulated clusters
-#   make test-tools  installs podman, skopeo, containerd (root on Debian); builds a newer containerd
+#   make test-tools  installs podman, skopeo, containerd, CNI (root on Debian); builds a newer containerd
 #   make crds        writes deploy/crds from the API structs
 #   make docs        writes the pages of docs/ that are made from the code
 #   make clean       removes what make wrote into this directory

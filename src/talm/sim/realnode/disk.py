@@ -48,7 +48,7 @@ _ETC: Final = {
     "machine-id": "0123456789abcdef0123456789abcdef\n",
     "os-release": "ID=talm\n",
 }
-# A network of loopback devices only: pods of one network namespace each that reach nobody.
+# Enough for the node to be ready.  A pod that wants an address of its own does not start.
 _NETWORK: Final = {"cniVersion": "0.4.0", "name": "loopback", "plugins": [{"type": "loopback"}]}
 
 

@@ -5,7 +5,7 @@
          └────────── box: process 1 · containerd ──► shims ──► runc ──► containers · kubelet
 
 The node has files, processes, mounts and cgroups of its own (box.py), and the machine's network, of
-which it uses loopback only: pods either share it or have a loopback device and nothing else.
+which it uses loopback only: pods have to share it (`hostNetwork`), others are not started.
 There is no kube-proxy: what pods are told of the API server is the address where it listens.
 """
 
@@ -42,7 +42,8 @@ from talm.sim.realnode.pause import write_pause
 
 # What a kubelet needs besides: a node that becomes ready, and the CA in each pod's token volume.
 CONTROLLERS: Final = (
-    f"{SPOKE_CONTROLLERS},node-lifecycle-controller,root-ca-certificate-publisher-controller"
+    f"{SPOKE_CONTROLLERS},daemonset-controller,node-lifecycle-controller,"
+    "root-ca-certificate-publisher-controller"
 )
 SERVICES: Final = "127.0.0.0/24"
 """For the `ControlPlane`: its own Service is 127.0.0.1 then, where it listens."""
@@ -76,6 +77,10 @@ class RealNode:
     def host_path(self, path: str) -> Path:
         """Where a path of the node is seen from out here, as long as the node runs."""
         return Path(f"/proc/{self._first}/root", path.lstrip("/"))
+
+    def log(self, program: str) -> Path:
+        """What one of its programs has said: box, containerd, kubelet, kube-scheduler."""
+        return self.directory / "logs" / f"{program}.log"
 
     @property
     def socket(self) -> Path:
@@ -194,8 +199,7 @@ class RealNode:
         self._start(name, (*_BOX, "enter", str(self._first), *command))
 
     def _start(self, name: str, command: tuple[str, ...] | list[str]) -> None:
-        log = self.directory / "logs" / f"{name}.log"
-        child = Child(f"{self.name}: {name}", command, log=log, cwd=self.directory)
+        child = Child(f"{self.name}: {name}", command, log=self.log(name), cwd=self.directory)
         self._children.append(child)
         child.start()
 

@@ -3,85 +3,25 @@ runc.  What the hub sends is applied as it is."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 import pytest
-import pytest_asyncio
 
 from talm.api import kinds
 from talm.api.cgu import PrecachingSpec
 from talm.api.progress import EXIT_CODES, FailureClass, RunPhase
-from talm.errors import SetupError
-from talm.sim import programs
-from talm.sim.catalogs import build_catalog
-from talm.sim.images import SyntheticImage, build_image, build_release
-from talm.sim.realnode.disk import CONTAINERD_ROOT, POD_LOGS, ImageDisk
-from talm.sim.realnode.node import check_machine
-from tests.conftest import skip_without, skip_without_program
+from talm.sim.realnode.disk import POD_LOGS
 from tests.integration.audit import calls
 
-from .nodespoke import REGISTRY, NodeSpoke, node_spoke
+from .nodespoke import REGISTRY, Cached, NodeSpoke, big_image
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.timeout(600),  # the kubelet collects images every 5 minutes
+    pytest.mark.timeout(300),
 ]
 
-# The workload's image takes 150 MiB of it, releases and catalog 50.
-IMAGES: Final = ImageDisk(mib=768, gc_high_percent=50, gc_low_percent=2)
 KILLED: Final = 128 + 9
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def spoke(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[NodeSpoke]:
-    skip_without(own=True)
-    skip_without_program("registry")
-    try:
-        check_machine()
-    except SetupError as error:
-        pytest.skip(str(error))
-    directory = tmp_path_factory.mktemp("node")
-    try:
-        async with node_spoke(directory, IMAGES) as spoke:
-            yield spoke
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-@dataclass(frozen=True)
-class Cached:
-    """What a run was to bring, by which names (with digests), and an image of it that says hello."""
-
-    namespace: str
-    spec: PrecachingSpec
-    planned: frozenset[str]
-    hello: str
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def cached(spoke: NodeSpoke) -> Cached:
-    """A release, a catalog with an operator and an image, brought by one run."""
-    catalog = build_catalog(REGISTRY)
-    release = await spoke.push(build_release(REGISTRY, size_mib=4))
-    operator = catalog.bundles[catalog.head("ptp-operator", "stable")]
-    operators = await spoke.push((*operator, catalog.index))
-    said = [{"hello": programs.says("hello\n")}]
-    (hello,) = await spoke.push([build_image("hello", said, command=["/hello"])])
-    spec = PrecachingSpec(
-        platform_image=release[-1],
-        operators_indexes=(operators[-1],),
-        operators_packages_and_channels=("ptp-operator:stable",),
-        additional_images=(hello,),
-    )
-    planned = frozenset([*release, *operators, hello])
-    await spoke.order("talm-cached", spec)
-    await spoke.end_of_job("talm-cached")
-    return Cached("talm-cached", spec, planned, hello)
 
 
 async def test_the_job_completes_and_its_own_account_has_written_the_record(
@@ -208,11 +148,6 @@ async def test_a_pod_that_is_ended_costs_an_attempt_and_the_next_one_fetches_the
     assert name in await spoke.pinned()
 
 
-def big_image(seed: str) -> SyntheticImage:
-    chance = programs.says(seed)  # no two of them have a layer in common
-    return build_image(seed, [{f"{n}.bin": chance + os.urandom(3 << 20)} for n in range(4)])
-
-
 async def end_pod(spoke: NodeSpoke, pod: dict[str, Any], how: str) -> None:
     metadata = pod["metadata"]
     if how == "deleted":
@@ -220,35 +155,3 @@ async def end_pod(spoke: NodeSpoke, pod: dict[str, Any], how: str) -> None:
         return
     container = pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
     await spoke.node.ctr("tasks", "kill", "--signal", "SIGKILL", container)
-
-
-async def test_the_kubelet_collects_what_is_not_pinned_and_leaves_the_last_run_s_images(
-    spoke: NodeSpoke, cached: Cached
-) -> None:
-    (earlier,) = await spoke.push([big_image("earlier")])
-    specs = {"talm-earlier": PrecachingSpec(additional_images=(earlier,)), "talm-last": cached.spec}
-    for namespace, spec in specs.items():
-        await spoke.order(namespace, spec)
-        assert await spoke.end_of_job(namespace) == {"Complete": "CompletionsReached"}
-    filler = await pull_by_hand(spoke, build_image("filler", [{"zeros": bytes(64 << 20)}] * 5))
-    assert used_percent(spoke) > IMAGES.gc_high_percent
-
-    async def collected() -> bool:
-        return not {filler, earlier} & set(await spoke.listed())
-
-    await spoke.eventually(collected)
-    assert used_percent(spoke) < IMAGES.gc_high_percent
-    assert cached.planned <= set(await spoke.listed())
-    assert cached.planned <= await spoke.pinned()
-
-
-async def pull_by_hand(spoke: NodeSpoke, image: SyntheticImage) -> str:
-    await spoke.push([image])
-    name = f"{spoke.line.address}/{image.repository}@{image.digest}"
-    await spoke.node.ctr("images", "pull", "--plain-http", name)
-    return name
-
-
-def used_percent(spoke: NodeSpoke) -> float:
-    found = os.statvfs(spoke.node.host_path(CONTAINERD_ROOT))
-    return 100 - found.f_bavail * 100 / found.f_blocks

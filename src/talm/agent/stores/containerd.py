@@ -97,15 +97,14 @@ class Containerd:
             if there and names:
                 await self._ctr("images", "tag", "--force", next(iter(there)), *names)
             elif names:
-                await self._import(image, spool)
-        if self._held:
-            blobs = {blob.digest for blob in image.blobs}
-            self._held = _Held(self._held.blobs | blobs, self._held.ready | {image.digest})
+                # Looked at again: others may have brought some of it while this one waited.
+                await self._import(image, await self.missing(image), spool)
+            if self._held:
+                blobs = {blob.digest for blob in image.blobs}
+                self._held = _Held(self._held.blobs | blobs, self._held.ready | {image.digest})
 
-    async def _import(self, image: Image, spool: Spool) -> None:
-        held = await self._blobs()
-        missing = [blob.digest for blob in image.blobs if blob.digest not in held]
-        blobs = [(digest, spool.whole(digest)) for digest in missing]
+    async def _import(self, image: Image, missing: Sequence[Blob], spool: Spool) -> None:
+        blobs = [(blob.digest, spool.whole(blob.digest)) for blob in missing]
         feed = functools.partial(write_archive, image=image, names=names_of(image), blobs=blobs)
         await self._ctr("images", "import", "-", feed=feed)
 

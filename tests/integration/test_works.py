@@ -13,6 +13,7 @@ from talm.api import kinds
 from talm.api.words import Phase
 from talm.kube.client import Client
 from talm.sim.agents.workagent import WorkHabits
+from talm.sim.faults import parse_faults
 from talm.sim.plane import foreign_crds
 from talm.sim.plane.deployment import USER
 from talm.sim.spoke.spokejobs import JobPlan, Outcome
@@ -287,3 +288,23 @@ async def test_a_hub_that_serves_no_views_at_all_is_enough(
             await scene.is_clean()
             scene.each_job_ran_once()
             assert journal.ever_bad() == set()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_a_fleet_on_a_bad_day_succeeds_with_one_job_each(scenes: SetScene, seed: int) -> None:
+    faults = parse_faults(
+        "offline=15%,offline-for=8,flap=20%,flap-every=3,half-dead=10%,slow=10%,agent-restart=20%",
+        seed=seed,
+    )
+    async with (
+        scenes(30, scenario=jobs(3.0), faults=faults, habits=OLD_AGENT, **PLAIN) as scene,
+        scene.operator(),
+        scene.watch("up") as journal,
+    ):
+        await scene.create("up")
+        await scene.reach("up", Phase.SUCCEEDED, seconds=300)
+        assert journal.ever_bad() == set()
+        await scene.is_clean(placements=True)
+        scene.each_job_ran_once()

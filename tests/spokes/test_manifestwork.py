@@ -96,6 +96,19 @@ async def test_leftover_works_go_before_views_and_actions_are_used() -> None:
 
 
 @virtual
+async def test_views_and_actions_that_nobody_answers_any_more_are_taken_back() -> None:
+    world = WorkWorld(views=True, way=Way.VIEW_ACTION)
+    world.world.link.down()
+    await world.run(Phase.PREPARING)
+    assert {"precache-ns-delete", "view-precache-namespace"} <= set(world.names())
+    world.views, world.default_way = False, Way.MANIFEST_WORK  # the add-on was taken away
+    world.order, world.phase = replace(ORDER, run="run-2"), Phase.NOT_STARTED
+    await world.run(Phase.STARTING)
+    await world.step()
+    assert world.names() == ["pre-cache-run-2", "precache-crb-delete"]
+
+
+@virtual
 async def test_a_work_that_is_going_is_waited_for_before_one_of_its_name_is_made() -> None:
     world = WorkWorld()
     await world.run(Phase.ACTIVE)

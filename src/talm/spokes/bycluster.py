@@ -16,9 +16,7 @@ from talm.core.model import Effect, Fact, Sight
 from talm.spokes.base import Order, Transport
 from talm.spokes.manifestwork import ManifestWorkTransport
 
-_TAKING_AWAY: Final = frozenset(
-    {Effect.CLEAN_UP, Effect.REMOVE_AGAIN, Effect.REMOVE, Effect.WITHDRAW}
-)
+_BEFORE_ALL: Final = frozenset({Effect.CLEAN_UP, Effect.REMOVE_AGAIN})
 # What a way sees only of what it has begun itself.
 _BEGUN: Final = frozenset(
     {
@@ -70,7 +68,7 @@ class ByCluster:
         if self._ways[cluster][1] is Way.MANIFEST_WORK:
             await self._works.carry_out(cluster, effects, order)
             return
-        if _TAKING_AWAY.intersection(effects):
+        if _BEFORE_ALL.intersection(effects):
             await self._works.drop(cluster, order)
         await self._views.carry_out(cluster, effects, order)
 

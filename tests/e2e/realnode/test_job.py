@@ -143,8 +143,8 @@ async def test_a_pod_that_is_ended_costs_an_attempt_and_the_next_one_fetches_the
     record = await spoke.record(namespace)
     if how == "killed":  # a deleted pod leaves nothing that could be counted
         assert (record.attempt, record.earlier) == (2, (f"attempt 1: exit code {KILLED} (Error)",))
-    # Heads of answers, manifests, and what was under way when the pod was ended.
-    assert spoke.line.carried - before <= total * 1.02 + (512 << 10)
+    # What was on its way when the pod ended is lost; twice as much had arrived at least.
+    assert spoke.line.carried - before <= total + (3 << 20)
     assert name in await spoke.pinned()
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from talm.agent.nodefacts import Room, measure
 from talm.agent.settings import Settings
 from talm.agent.space import Role
@@ -17,6 +19,17 @@ def test_places_on_one_file_system_are_one(tmp_path: Path) -> None:
     assert found.roles == {Role.IMAGES, Role.SPOOL}
     assert found.place == str(tmp_path)
     assert 0 < found.free <= found.size
+
+
+def test_a_tmpfs_is_measured_as_any_other_file_system(tmp_path: Path) -> None:
+    memory = Path("/dev/shm")  # noqa: S108
+    if memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("no tmpfs at /dev/shm")
+    (disk, shm) = measure({Role.IMAGES: tmp_path, Role.SPOOL: memory / "not" / "there"})
+    assert disk.roles == {Role.IMAGES}
+    assert shm.roles == {Role.SPOOL}
+    assert 0 < shm.free <= shm.size
+    assert 0 < shm.inodes_free <= shm.inodes
 
 
 def test_places_on_two_file_systems_are_two(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ def test_a_record_is_cut_to_its_bound_and_its_counts_are_not(
     text: str, earlier: tuple[str, ...], warnings: tuple[str, ...], names: tuple[str, ...], n: int
 ) -> None:
     record = ProgressRecord(
+        run=text * 40,
         images_failed=n,
         images_missing=len(names),
         error_text=text * 4,

@@ -41,7 +41,7 @@ def bounded(record: ProgressRecord) -> ProgressRecord:
             record = msgspec.structs.replace(record, **{name: half})
     if not _fits(record):
         short = {"error_text": cut(record.error_text), "current_image": cut(record.current_image)}
-        short["not_pinned"] = cut(record.not_pinned)
+        short |= {"not_pinned": cut(record.not_pinned), "run": cut(record.run)}
         record = msgspec.structs.replace(record, **short)
     return record
 

@@ -23,7 +23,7 @@ from talm.api.words import FINAL_PHASES, Phase
 from talm.core import advice, precache, report
 from talm.core.conditions import render
 from talm.core.explain import Situation, explain_cgu
-from talm.core.explain_cluster import explain_cluster, explain_row
+from talm.core.explain_cluster import explain_cluster, explain_row, failure_of
 from talm.core.model import Cluster, Fact, Sight, Snapshot, Vocabulary
 from talm.core.story import (
     Precaching,
@@ -198,6 +198,8 @@ def test_a_cluster_that_failed_shows_its_cause() -> None:
     entry = PrecachingFailure(
         cluster=FIRST, reason=Phase.FAILED, message="ImageNotFound: gone", since=NOW
     )
+    stored = at(Phase.FAILED, failure=entry).cgu.status
+    assert (failure_of(stored, FIRST), failure_of(stored, SECOND)) == (entry, None)
     told = explain_cluster(at(Phase.FAILED, failure=entry), FIRST)
     assert told.waits_for.startswith("nobody")
     assert (told.seen, told.since) == ("ImageNotFound: gone", NOW)

@@ -3,8 +3,8 @@
     before the first import ──► each image, once the store has it ──► all are there ──► taken back
          expect                         pin                             conclude          release
 
-A pin is asked back from whoever keeps it; what cannot be pinned is told and fails no run
-(keeping.py).
+Pins are asked back from whoever keeps them, at the latest when all images are there; what cannot be
+pinned is told and fails no run (keeping.py).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Pins(Protocol):
         ...
 
     async def pin(self, image: Image) -> Verdict:
-        """Pin an image that the store has now, and ask back."""
+        """Pin an image that the store has now."""
         ...
 
     async def conclude(self, images: Sequence[Image]) -> Verdict:

@@ -18,6 +18,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
+
 from talm.agent.content.manifests import Image
 from talm.agent.pins.base import LATER, PINNED, Verdict, unpinned
 from talm.agent.pins.crio import Runtime
@@ -25,10 +27,12 @@ from talm.agent.stores.names import names_of
 from talm.api import kinds
 from talm.api.pod import PINS_LABEL, image_set_name
 from talm.api.words import FIELD_MANAGER, RUN_LABEL
-from talm.errors import NotFound
+from talm.errors import Forbidden, NotFound
 
 if TYPE_CHECKING:
     from talm.kube.client import Client
+
+log = structlog.get_logger()
 
 ROLE_LABEL: Final = "machineconfiguration.openshift.io/role"  # by which a pool selects its sets
 PATIENCE_S: Final = 120.0  # sync of operator and node agent, which looks at each image of the set
@@ -86,9 +90,13 @@ class ImageSets:
             return await self._confirmed(client, names, pool)
 
     async def release(self, run: str = "") -> int:
-        """Delete the run's set; how many images it had."""
+        """Delete the run's set; how many images it had.  An account that may not has made none."""
         async with await self._connect() as client:
-            return await self._drop(client, lambda of: run in ("", of))
+            try:
+                return await self._drop(client, lambda of: run in ("", of))
+            except Forbidden as exc:
+                log.warning("no PinnedImageSet of ours", error=str(exc))
+                return 0
 
     async def _drop(self, client: Client, is_meant: Callable[[str], bool]) -> int:
         count = 0

@@ -1,6 +1,7 @@
 """Pins in containerd: a label on each of an image's names, which its CRI plugin tells the kubelet.
 
-What is asked back is the label, from containerd's own records.
+What is asked back is the labels, all at once at the end, from containerd's own records; for a single
+image its answer to the change counts.
 """
 
 from __future__ import annotations
@@ -27,19 +28,16 @@ class LabelPins:
         if not self._store.knows_pins:
             return unpinned("containerd is older than 1.7 and tells the kubelet of no pins")
         await self._store.pin(image)
-        return await self._asked([image])
+        return PINNED
 
     async def conclude(self, images: Sequence[Image]) -> Verdict:
         """Unlabel what no image of these has."""
         await self._store.unpin(keep=images)
         if not self._store.knows_pins:
             return unpinned("containerd is older than 1.7 and tells the kubelet of no pins")
-        return await self._asked(images)
+        lost = await self._store.unpinned(images)
+        return unpinned(f"containerd has not kept the label of {lost[0]}") if lost else PINNED
 
     async def release(self, run: str = "") -> int:
         """Take our labels away, all of them: the note says whose they are."""
         return await self._store.unpin()
-
-    async def _asked(self, images: Sequence[Image]) -> Verdict:
-        lost = await self._store.unpinned(images)
-        return unpinned(f"containerd has not kept the label of {lost[0]}") if lost else PINNED

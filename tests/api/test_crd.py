@@ -105,9 +105,11 @@ status.status.currentBatchRemediationProgress.state
 status.status.currentBatchStartedAt
 status.status.startedAt
 """
+# The same, and `nodes`.
 PCC_FIELDS = """
 spec.additionalImages
 spec.excludePrecachePatterns
+spec.nodes
 spec.overrides.operatorsIndexes
 spec.overrides.operatorsPackagesAndChannels
 spec.overrides.platformImage

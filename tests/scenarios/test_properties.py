@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from talm.api.cgu import CguSpec, ClusterGroupUpgrade, RemediationStrategy
 from talm.api.meta import ObjectMeta
+from talm.api.words import Phase
 from talm.core.model import Effect
 
 from .chronicle import Chronicle
@@ -149,8 +151,14 @@ def test_one_clusters_faults_never_change_another_clusters_course(
         chronicle = Chronicle(world)
         take_part(world, "u", plan)
         world.run(until=12 * HOUR)
-        courses.append({key: course for key, course in chronicle.courses.items() if key[1] != "c0"})
+        found = chronicle.courses.items()
+        courses.append({key: states(course) for key, course in found if key[1] != "c0"})
     assert courses[0] == courses[1]
+
+
+def states(course: list[tuple[Phase | None, tuple[Effect, ...]]]) -> list[Phase | None]:
+    """Where a cluster went; how often something was asked for again on the way is a matter of chance."""
+    return [goto for goto, _ in itertools.groupby(goto for goto, _ in course)]
 
 
 @settings(max_examples=40)

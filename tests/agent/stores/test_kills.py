@@ -21,6 +21,7 @@ from talm.agent.stores.containerd import Containerd
 from talm.agent.stores.containers_storage import ContainersStorage
 from talm.agent.stores.oci_layout import OciLayout
 from talm.agent.stores.tools import run
+from talm.api.progress import EXIT_CODES, FailureClass
 from talm.sim.images import build_image
 
 from ..conftest import SettingsFor, until
@@ -98,9 +99,7 @@ async def killed(
 
         def reached() -> bool:
             assert process.returncode is None, "it was through before it could be killed"
-            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-                return is_reached()
-            return False
+            return is_reached()
 
         await until(reached)
         kill = os.kill if alone else os.killpg
@@ -135,7 +134,8 @@ class Case:
         partial = self._tmp_path / "spool" / f"{BIG.replace(':', '-')}.partial"
 
         def is_reached() -> bool:
-            return moment(self._tmp_path) and partial.stat().st_size == HALF
+            there = partial.exists() and partial.stat().st_size == HALF
+            return there and is_seen(moment, self._tmp_path)
 
         async with killed(self.settings(place), is_reached, alone=alone):
             assert self._registry.blob_bytes <= UNIQUE - HALF + 1
@@ -189,6 +189,63 @@ async def test_an_import_by_ctr_that_was_killed_is_made_again(
     ctr = ("ctr", "-a", str(containerd.socket), "-n", "k8s.io")
     leases = (await run(*ctr, "leases", "ls")).splitlines()[1:]
     assert all("containerd.io/gc.expire=" in lease for lease in leases)
+
+
+def kill_child(process: asyncio.subprocess.Process) -> bool:
+    """Kill the program that the run has started; False when there is none."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+    return bool(children)
+
+
+class Single:
+    """One image whose import is killed, without the run that has started it."""
+
+    def __init__(self, registry: FaultyRegistry, settings_for: SettingsFor, tmp_path: Path) -> None:
+        self._registry = registry
+        self._spec = registry.add(MANY)
+        self._settings_for = settings_for
+        self._tmp_path = tmp_path
+
+    async def fails_and_is_mended(self, store: ImageStore, place: str, moment: Moment) -> None:
+        settings = self._settings_for(self._spec, store=place, spool=self._tmp_path / "spool")
+        image = resolved(MANY, self._spec)
+        async with agent(settings) as process:
+            await until(lambda: process.returncode is not None or is_seen(moment, self._tmp_path))
+            assert kill_child(process)
+            assert await process.wait() == EXIT_CODES[FailureClass.STORE_FAILED]
+        assert not await store.has(image)
+        fetched = self._registry.blob_bytes
+        assert await run_agent(settings) == 0
+        assert self._registry.blob_bytes == fetched
+        assert await store.has(image)
+
+
+def is_seen(moment: Moment, tmp_path: Path) -> bool:
+    """Whether it has come, where files come and go."""
+    with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+        return moment(tmp_path)
+    return False
+
+
+@pytest.fixture
+def single(registry: FaultyRegistry, settings_for: SettingsFor, tmp_path: Path) -> Single:
+    return Single(registry, settings_for, tmp_path)
+
+
+async def test_a_skopeo_that_was_killed_fails_its_image_until_the_next_run(
+    storage: ContainersStorage, single: Single
+) -> None:
+    await single.fails_and_is_mended(storage, "containers-storage", is_unpacking)
+
+
+@LONG
+async def test_a_ctr_that_was_killed_fails_its_image_until_the_next_run(
+    containerd: Containerd, single: Single
+) -> None:
+    place = f"containerd:{containerd.socket}"
+    await single.fails_and_is_mended(containerd, place, is_extracted)
 
 
 async def test_a_run_into_a_layout_that_was_killed_goes_on_where_it_was(

@@ -107,7 +107,10 @@ async def test_a_later_file_that_lists_something_else_is_found_out(node: Path) -
     await pins.expect([A])
     verdict = await pins.conclude([A])
     assert verdict.pinned is False
-    assert verdict.why == f"CRI-O does not report 1 of 1 images as pinned, such as {NAME_A}"
+    assert verdict.why == (
+        f"CRI-O does not report 1 of 1 images as pinned, such as {NAME_A}; "
+        "/etc/crio/crio.conf.d/zzzz-last is read later and has a list of its own"
+    )
 
 
 async def test_a_crio_that_reads_nothing_again_is_found_out(node: Path) -> None:

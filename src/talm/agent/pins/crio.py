@@ -5,9 +5,9 @@
 So ours comes last and repeats the list that would count without it.  It is there before the first
 image, so that each is pinned from the moment of its import.  CRI-O reads its files again on SIGHUP;
 what is asked back is what it then tells the kubelet of each image.
-Source of the rules: CRI-O, crio.conf(5) and its config package (a later file's list replaces an
-earlier one's; files of the directory are taken whatever their names' endings, in subdirectories
-too; an exact entry must be the whole of one of the image's names).
+Source of the rules: CRI-O 1.34, crio.conf(5) and pkg/config (a later file's list replaces an earlier
+one's; files of the directory are taken whatever their names' endings, in subdirectories too; an exact
+entry must be the whole of one of the image's names).
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class CrioPins:
                 return PINNED
             if time.monotonic() >= give_up_at:
                 text = f"CRI-O does not report {len(lost)} of {len(wanted)} images as pinned"
-                return unpinned(f"{text}, such as {min(lost)}")
+                return unpinned(f"{text}, such as {min(lost)}{overruled(self._root)}")
             await asyncio.sleep(_LOOK_S)
 
 
@@ -130,6 +130,17 @@ def effective_list(root: Path) -> list[str]:
         listed = _listed(file)
         found = found if listed is None else listed
     return found
+
+
+def overruled(root: Path) -> str:
+    """Name the file that CRI-O reads after ours and that has a list of its own; "" for none."""
+    directory = root / DIRECTORY
+    with storage_errors(directory):
+        for file in _walk(directory):
+            place = file.relative_to(directory)
+            if _in_order(place.parts[0]) > _in_order(_FRESH) and _listed(file) is not None:
+                return f"; /{DIRECTORY / place} is read later and has a list of its own"
+    return ""
 
 
 def write_list(root: Path, names: Sequence[str]) -> bool:
@@ -165,11 +176,15 @@ def _files(root: Path) -> Iterator[Path]:
 
 def _walk(directory: Path) -> Iterator[Path]:
     """Yield the files as Go's filepath.Walk does: by name, a directory's at its place."""
-    for entry in sorted(directory.iterdir(), key=lambda path: os.fsencode(path.name)):
+    for entry in sorted(directory.iterdir(), key=lambda path: _in_order(path.name)):
         if entry.is_dir() and not entry.is_symlink():
             yield from _walk(entry)
         else:
             yield entry
+
+
+def _in_order(name: str) -> bytes:
+    return os.fsencode(name)
 
 
 def _listed(file: Path) -> list[str] | None:

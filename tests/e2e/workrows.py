@@ -6,7 +6,7 @@ the eviction after an hour.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from talm.api import kinds
@@ -14,7 +14,7 @@ from talm.api.words import RUN_LABEL
 
 from .workstage import WorkStage
 
-Play = Callable[[WorkStage], Awaitable[None]]
+Play = Callable[[WorkStage], Coroutine[Any, Any, None]]
 ROWS: Final[dict[str, Play]] = {}
 RUN_PATH: Final = ".metadata.labels." + RUN_LABEL.replace(".", r"\.")
 

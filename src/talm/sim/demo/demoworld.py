@@ -64,8 +64,9 @@ class DemoWorld:
     """`async with DemoWorld(directory, clusters)`: ready when it is entered.
 
     `real_agents`: OCM's agents and the actions' collector work in the place of ours; clusters that
-    exist in memory alone have none then.  `transport`: the operator's setting.  Raises SetupError
-    when something is missing or does not start, and ApiError.
+    exist in memory alone have none then.  `transport`: the operator's setting.  `plain`: no cluster
+    has the add-on that answers views and carries out actions.  Raises SetupError when something is
+    missing or does not start, and ApiError.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class DemoWorld:
         *,
         real_agents: bool = False,
         transport: str = "auto",
+        plain: bool = False,
         progress: Progress = say_nothing,
     ) -> None:
         self.directory = directory
@@ -94,6 +96,7 @@ class DemoWorld:
         """The real agents, when there are any."""
         self._real_agents = real_agents
         self._transport = transport
+        self._plain = plain
         self._progress = progress
         self._stack = contextlib.AsyncExitStack()
         self._nodes: list[asyncio.Task[None]] = []
@@ -193,6 +196,7 @@ class DemoWorld:
             scenario=lambda _cluster, _job: JobPlan(duration_s=20.0),
             agents=not self._real_agents,
             work_agents=not self._real_agents,
+            add_ons=not self._plain,
         )
         apis = {name: KubeSpoke(spoke.client) for name, spoke in self.spokes.items()}
         fleet = Fleet(self.client, self.clusters, settings, spokes=apis)
@@ -205,7 +209,9 @@ class DemoWorld:
         for name, spoke in self.spokes.items():
             log = logs / f"agent-{name}.log"
             config = spoke.plane.kubeconfig
-            self.agents.append(realagents.view_action_agent(name, hub=hub, spoke=config, log=log))
+            if not self._plain:
+                agent = realagents.view_action_agent(name, hub=hub, spoke=config, log=log)
+                self.agents.append(agent)
             await foreign_crds.install_on_spoke(spoke.client)
             log = logs / f"work-agent-{name}.log"
             self.agents.append(realagents.work_agent(name, hub=hub, spoke=config, log=log))

@@ -72,6 +72,19 @@ async def test_cleaning_drops_everything_and_says_how_much(spool: Spool) -> None
     assert leftovers.last_run(spool) is None
 
 
+async def test_a_directory_with_somebody_s_files_is_no_spool(tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters/one").write_text("kept")
+    spool = Spool(tmp_path)
+    with pytest.raises(AgentError, match="is no spool: it holds 'letters'"):
+        await leftovers.clean(spool)
+    with pytest.raises(AgentError, match="is no spool"):
+        async with spool.locked(0):
+            pass
+    assert (tmp_path / "letters/one").read_text() == "kept"
+    assert names(spool) == {"letters"}
+
+
 async def test_a_spool_at_work_is_not_cleaned(spool: Spool) -> None:
     async with spool.locked(0):
         with pytest.raises(AgentError, match="another run works here"):

@@ -20,11 +20,12 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from pathlib import Path
 from typing import Final
 
-from talm.agent.failures import failure
+from talm.agent.failures import failure, invalid_spec
 from talm.api.progress import FailureClass
 
 _CHUNK: Final = 4 << 20
 _LOCK_LOOK_S: Final = 0.5
+_LOCK: Final = ".lock"
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 _BLOB: Final = re.compile(r"sha(?:256|512)-[a-f0-9]+(?:\.partial(?:-[0-9]+)?)?")
 
@@ -129,11 +130,13 @@ class Spool:
         """Create the directory and hold it for this run.
 
         An earlier run that is being ended still holds it for a moment: waited for, `patience_s`
-        at most.  Raises AgentError (StoreFailed) after that, or when it cannot be made.
+        at most.  Raises AgentError: StoreFailed after that, or when it cannot be made; InvalidSpec for
+        a directory of somebody else.
         """
         with storage_errors(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._check_ours()
+            lock = os.open(self.directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             give_up_at = time.monotonic() + patience_s
             while not _try_lock(lock):
@@ -145,6 +148,15 @@ class Spool:
             yield
         finally:
             os.close(lock)
+
+    def _check_ours(self) -> None:
+        """Refuse a directory with other files: whatever is in a spool is removed in the end."""
+        names = sorted(os.listdir(self.directory))
+        others = [name for name in names if not (name.startswith(".") or is_blob(name))]
+        if others and _LOCK not in names:
+            raise invalid_spec(
+                f"{self.directory} is no spool: it holds {others[0]!r}, and all that is in a spool is removed"
+            )
 
 
 def _size(file: Path) -> int:

@@ -67,9 +67,10 @@ class Total(Progress):
 
     def hindered(self, text: str) -> None:
         """Note a passing trouble of the coordination itself; the last error until all is well."""
-        if text != self._record.error_text:
-            self._note(text)
-            self._change(error_class=_PASSING, error_text=cut(text, _MAX_TEXT))
+        words = cut(text, _MAX_TEXT)
+        if words != self._record.error_text:
+            self._note(words)
+            self._change(error_class=_PASSING, error_text=words)
 
     def told(self) -> ProgressRecord:
         """Return the record as it is told now; no time is known while nodes wait for their turn."""

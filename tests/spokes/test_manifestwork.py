@@ -127,6 +127,8 @@ async def test_a_job_that_fails_is_told_and_never_runs_again(outcome: Outcome) -
     world = WorkWorld(scenario=ending(outcome, 30.0), order=order)
     end = Phase.FAILED if outcome is Outcome.FAILS else Phase.TIMED_OUT
     await world.run(end)
+    await asyncio.sleep(10)
+    assert world.names() == ["pre-cache-run-1"]  # there is something to look at until the farewell
     await world.world.spoke.delete(kinds.JOB, MANUAL_NAMESPACE, "pre-cache", "Background")
     await asyncio.sleep(900)
     assert world.jobs() == 1

@@ -12,7 +12,7 @@ import pytest
 from talm.api.ocm import ManifestWork
 from talm.api.words import JOB_DEADLINE_ANNOTATION, MANUAL_NAMESPACE, RUN_LABEL
 from talm.core.model import Fact, Sight
-from talm.spokes.workfacts import is_frozen, is_watched, work_fact
+from talm.spokes.workfacts import is_watched, knows_rules, work_fact
 from talm.spokes.workmanifests import work_body
 from tests.spokes.world import ORDER
 
@@ -163,9 +163,9 @@ def test_events_are_wished_for_unless_the_hub_has_dropped_the_field() -> None:
     assert not is_watched(msgspec.convert(whole, ManifestWork))
 
 
-def test_a_work_is_frozen_when_its_agent_says_so() -> None:
+def test_an_agent_that_says_how_the_rule_is_kept_knows_it_before_the_job_has_ended() -> None:
     body: dict[str, Any] = {"metadata": {"labels": {RUN_LABEL: ORDER.run}}}
-    assert not is_frozen(msgspec.convert(body, ManifestWork))
+    assert not knows_rules(msgspec.convert(body, ManifestWork))
     for status in ("True", "False"):
         body["status"] = {"conditions": [condition("Complete", status)]}
-        assert is_frozen(msgspec.convert(body, ManifestWork)) == (status == "True")
+        assert knows_rules(msgspec.convert(body, ManifestWork))

@@ -13,7 +13,7 @@ from typing import Final
 from talm.core.model import Effect, Fact
 from talm.spokes.jobs import ENDS
 from talm.spokes.workdesk import WorkDesk
-from talm.spokes.workfacts import is_frozen, wants_other_deadline, work_fact
+from talm.spokes.workfacts import knows_rules, wants_other_deadline, work_fact
 
 
 async def clean_up(desk: WorkDesk) -> None:
@@ -83,7 +83,7 @@ async def drop_setup(desk: WorkDesk) -> None:
     """
     found = desk.work()
     work = found.cached if found else None
-    if work is None or is_frozen(work):
+    if work is None or knows_rules(work):
         return
     if work_fact(work, desk.order).fact in ENDS:
         await desk.delete(work)

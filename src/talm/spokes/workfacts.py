@@ -90,10 +90,12 @@ def is_applied(work: ManifestWork) -> bool:
     return (applied.observed_generation or work.metadata.generation) >= work.metadata.generation
 
 
-def is_frozen(work: ManifestWork) -> bool:
-    """Whether the agent will apply nothing of it again, since its Job has ended."""
-    complete = _of_work(work, _COMPLETE)
-    return complete is not None and complete.status == "True"
+def knows_rules(work: ManifestWork) -> bool:
+    """Whether hub and agent know the rule by which nothing is applied again once the Job has ended.
+
+    An agent that knows it says from the beginning how it is kept, whatever the Job has come to.
+    """
+    return _of_work(work, _COMPLETE) is not None
 
 
 def is_watched(work: ManifestWork) -> bool:

@@ -146,6 +146,15 @@ async def test_an_agent_that_cannot_freeze_a_work_loses_it_when_its_job_has_fail
 
 
 @virtual
+async def test_where_an_older_hub_drops_the_rule_a_failed_job_never_runs_again_either() -> None:
+    world = WorkWorld(old_crd=True, scenario=ending(Outcome.FAILS))
+    await world.run(Phase.FAILED)
+    await world.clean()
+    await asyncio.sleep(900)
+    assert world.jobs() == 1
+
+
+@virtual
 async def test_a_job_that_was_deleted_is_made_again_at_once() -> None:
     world = WorkWorld()
     await world.run(Phase.ACTIVE)
@@ -302,6 +311,14 @@ class TestFeedback:
         await world.run()
         assert world.now() - began < dt.timedelta(seconds=345)
         assert 0 < len(world.pokes) < 8
+        assert world.jobs() == 1
+
+    @virtual
+    async def test_is_asked_for_where_an_older_hub_drops_the_wish_for_events(self) -> None:
+        plan = JobPlan(duration_s=60.0, progress=lambda _done: {"record": '{"etaS":40}'})
+        world = WorkWorld(old_crd=True, scenario=lambda _cluster, _job: plan)
+        await world.run()
+        assert world.pokes != set()
         assert world.jobs() == 1
 
     @virtual

@@ -30,6 +30,7 @@ from tests.spokes.world import ORDER
 
 T = TypeVar("T", ManagedCluster, ManagedClusterAction, ManagedClusterView, ManifestWork)
 STEP_S = 0.05
+NEWER_FIELDS = frozenset({"feedbackScrapeType", "conditionRules"})
 TIMES = SpokeTimes(
     call_s=0.002, job_sync_s=0.1, pod_start_s=0.5, pod_grace_s=1.0, collect_s=0.05, namespace_s=2.0
 )
@@ -65,13 +66,25 @@ class Mirror(Generic[T]):
 
 
 class HubClient:
-    """What transports and pokes ask of the hub, with `get` as a request."""
+    """What transports and pokes ask of the hub, with `get` as a request.
 
-    def __init__(self, hub: FakeHub) -> None:
+    `old_crd`: works have neither rules for conditions nor feedback by events, and are cut to that.
+    """
+
+    def __init__(self, hub: FakeHub, *, old_crd: bool) -> None:
         self._hub = hub
-        self.create = hub.create
+        self._old_crd = old_crd
         self.merge_patch = hub.merge_patch
         self.delete = hub.delete
+
+    async def create(self, kind: Kind, body: Mapping[str, Any]) -> dict[str, Any]:
+        if self._old_crd and kind is kinds.MANIFEST_WORK:
+            configs = [
+                {key: config[key] for key in config if key not in NEWER_FIELDS}
+                for config in body["spec"]["manifestConfigs"]
+            ]
+            body = {**body, "spec": {**body["spec"], "manifestConfigs": configs}}
+        return await self._hub.create(kind, body)
 
     async def get(self, kind: Kind, name: str, namespace: str = "") -> dict[str, Any]:
         return self._hub.get(kind, name, namespace)
@@ -85,6 +98,7 @@ class WorkWorld:
         *,
         habits: WorkHabits | None = None,
         views: bool = False,
+        old_crd: bool = False,
         way: Way = Way.MANIFEST_WORK,
         scenario: Scenario = always_succeeds,
         order: Order = ORDER,
@@ -92,6 +106,7 @@ class WorkWorld:
         self.world = World(times=TIMES, scenario=scenario, habits=habits)
         self.hub = self.world.hub
         self.views = views
+        self.old_crd = old_crd
         self.default_way = way
         self.order = order
         self.phase = Phase.NOT_STARTED
@@ -107,7 +122,7 @@ class WorkWorld:
 
     def restart(self) -> None:
         """A new operator process: no memory."""
-        client = HubClient(self.hub)
+        client = HubClient(self.hub, old_crd=self.old_crd)
         viewing = ViewActionTransport(
             client,
             self._views,

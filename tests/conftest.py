@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 import pytest_asyncio
+import structlog
 from hypothesis import HealthCheck, settings
 
 from talm.api.kinds import NAMESPACE
@@ -52,6 +53,14 @@ def pytest_make_collect_report(
         report.outcome = "failed"
         report.longrepr = f"skipped, which {NO_SKIP} forbids: {report.longrepr}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """Commands configure logging for their process, which is every later test's, too."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 def skip_without(*, own: bool) -> None:

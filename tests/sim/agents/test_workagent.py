@@ -139,7 +139,8 @@ class TestApplying:
         assert works.says("w", "Available") == "False"
         await works.edit("w", labels={"apply": "1"})
         assert await works.world.spoke.get(kinds.CONFIG_MAP, SPACE, "cm")
-        await asyncio.sleep(20)  # nothing of the status has changed, so nobody looks before the poll
+        # Nothing of the status has changed, so nobody looks before the poll.
+        await asyncio.sleep(20)
         assert works.says("w", "Available") == "True"
 
 

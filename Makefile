@@ -6,6 +6,7 @@
 #   make hub         leaves a hub running and says how to use it (make hub-stop ends it)
 #   make e2e         the long tests, and those with the real agents or a real node
 #   make bench       measures the hub with 50, 200 and 1,000 simulated clusters
+#   make bench-spoke measures pulls through emulated links into real stores (root; some hours)
 #   make test-tools  installs podman, skopeo, containerd, CNI (root on Debian); builds a newer containerd
 #   make crds        writes deploy/crds from the API structs
 #   make docs        writes the pages of docs/ that are made from the code
@@ -20,13 +21,15 @@ RUN := .venv/bin/python
 HUB := run/hub
 # More arguments for pytest: make test PYTEST="-k queue -x"
 PYTEST :=
+# Arguments for the measurement of pulls: make bench-spoke BENCH=--short
+BENCH :=
 # Much of the time tests wait for real programs; a file's tests stay together, as its fixtures do.
 WORKERS := 2
 
 # Targets that fail when a generated file is out of date; a new one goes here and below.
 GENERATED_CHECKS := check-crds check-docs
 
-.PHONY: demo test check hub hub-stop e2e bench bench-short crds docs $(GENERATED_CHECKS) clean env controlplane agents test-tools
+.PHONY: demo test check hub hub-stop e2e bench bench-short bench-spoke crds docs $(GENERATED_CHECKS) clean env controlplane agents test-tools
 
 demo: controlplane
 	.venv/bin/talm demo
@@ -57,6 +60,9 @@ bench: controlplane
 
 bench-short: controlplane
 	$(RUN) -m bench.hub --short
+
+bench-spoke: controlplane test-tools
+	$(RUN) -m bench.spoke $(BENCH)
 
 crds: env
 	$(RUN) -m talm.api.crd

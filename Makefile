@@ -35,7 +35,7 @@ demo: controlplane
 	.venv/bin/talm demo
 
 test: controlplane
-	@$(RUN) -m pytest -n $(WORKERS) --dist loadfile -m "not long and not e2e" $(PYTEST); \
+	@$(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not long and not e2e" $(PYTEST); \
 	echo "make test: passed in $$SECONDS s"
 
 check: env $(GENERATED_CHECKS)

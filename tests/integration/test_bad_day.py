@@ -43,6 +43,7 @@ async def test_one_call_in_ten_answered_badly_fails_no_cluster(
             assert operator.runs
 
 
+@pytest.mark.long
 async def test_an_api_server_that_dies_and_comes_back_stops_nothing(
     start_control_plane: StartControlPlane,
 ) -> None:

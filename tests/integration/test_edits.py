@@ -76,6 +76,7 @@ async def test_pre_caching_that_is_switched_off_is_taken_away_and_the_update_nee
         await scene.is_clean()
 
 
+@pytest.mark.long
 async def test_a_changed_timeout_replaces_the_request_for_a_job_that_is_not_there_yet(
     scenes: SetScene,
 ) -> None:

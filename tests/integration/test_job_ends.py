@@ -83,6 +83,7 @@ async def test_an_end_of_a_final_class_ends_the_job_at_once_and_is_told_by_its_c
     assert fact_of(job) == (Fact.JOB_FAILED, "PodFailurePolicy: Unauthorized")
 
 
+@pytest.mark.long
 async def test_an_interruption_costs_an_attempt_and_the_next_one_may_succeed(
     spoke: ControlPlane, tmp_path: Path
 ) -> None:

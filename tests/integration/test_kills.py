@@ -54,7 +54,7 @@ async def survives(scene: Scene, dice: random.Random, kills: int) -> None:
 @pytest.mark.parametrize(
     ("clusters", "kills"),
     [
-        (6, 4),
+        pytest.param(6, 4, marks=pytest.mark.long),
         pytest.param(50, 20, marks=[pytest.mark.long, pytest.mark.timeout(280)]),
     ],
 )

@@ -272,6 +272,7 @@ async def test_a_second_attempt_says_how_the_first_one_ended(
     assert earlier.startswith(f"attempt 1: ImageNotFound: manifest sha256:{'0' * 64}")
 
 
+@pytest.mark.long
 async def test_a_run_that_meets_the_jobs_deadline_tells_what_is_missing_and_lets_the_job_time_out(
     api: Client, node: SimulatedNode, namespace: str
 ) -> None:
@@ -296,6 +297,7 @@ async def test_a_run_that_meets_the_jobs_deadline_tells_what_is_missing_and_lets
     assert (await api.get(kinds.JOB, "pre-cache", namespace))["status"].get("failed", 0) <= 1
 
 
+@pytest.mark.long
 async def test_an_account_without_the_right_only_loses_the_record(
     api: Client, node: SimulatedNode, namespace: str, registry: Registry
 ) -> None:

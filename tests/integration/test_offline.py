@@ -45,6 +45,7 @@ async def age_outage(scene: Scene, cluster: str, minutes: int) -> None:
     )
 
 
+@pytest.mark.long
 async def test_a_cluster_that_is_away_while_disabled_is_named_and_succeeds_when_it_returns(
     scenes: SetScene,
 ) -> None:

@@ -65,6 +65,7 @@ async def disturb(scene: Scene, rounds: int) -> None:
             await scene.client.merge_patch(kinds.MANAGED_CLUSTER, cluster, labels)
 
 
+@pytest.mark.long
 async def test_an_older_crd_ends_the_run_as_well_and_causes_no_storm_of_patches(
     start_control_plane: StartControlPlane,
 ) -> None:

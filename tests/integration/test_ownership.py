@@ -39,6 +39,7 @@ async def waits(scene: Scene, name: str, on: str) -> None:
     assert await scene.phases(name) == dict.fromkeys(scene.names, "NotStarted")
 
 
+@pytest.mark.long
 async def test_the_younger_waits_until_the_older_has_finished_and_then_has_its_turn(
     scenes: SetScene,
 ) -> None:
@@ -63,6 +64,7 @@ async def test_the_younger_waits_until_the_older_has_finished_and_then_has_its_t
         await scene.is_clean()
 
 
+@pytest.mark.long
 async def test_the_younger_goes_on_when_the_older_is_deleted_in_mid_run(scenes: SetScene) -> None:
     async with (
         scenes(3, scenario=first_lasts(60.0)) as scene,

@@ -38,6 +38,7 @@ async def lease(client: Client) -> dict[str, Any]:
     return spec
 
 
+@pytest.mark.long
 async def test_a_leader_that_was_frozen_writes_nothing_after_its_successor_has_begun(
     start_control_plane: StartControlPlane,
 ) -> None:

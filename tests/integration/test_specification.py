@@ -139,6 +139,7 @@ async def test_caches_of_an_old_specification_are_brought_up_to_date_before_the_
         await scene.is_clean()
 
 
+@pytest.mark.long
 async def test_an_attempt_under_way_ends_with_the_specification_that_it_began_with(
     scenes: SetScene,
 ) -> None:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.integration
 PATH = ["NotStarted", "PreparingToStart", "Starting", "Active", "Succeeded"]
 
 
-@pytest.mark.parametrize("clusters", [2, 50])
+@pytest.mark.parametrize("clusters", [2, pytest.param(50, marks=pytest.mark.long)])
 async def test_a_cgu_pre_caches_while_disabled_and_updates_when_enabled(
     scenes: SetScene, clusters: int
 ) -> None:

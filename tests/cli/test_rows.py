@@ -11,8 +11,7 @@ from talm.api.cgu import ClusterGroupUpgrade
 from talm.api.ocm import ManagedClusterView, ManifestWork
 from talm.api.progress import ProgressRecord
 from talm.api.words import Phase
-from talm.cli.rows import NOTHING_TOLD, ClusterRow, Rank, cgu_row, telling_clusters
-from talm.cli.status import row_of
+from talm.cli.rows import NOTHING_TOLD, ClusterRow, Rank, cgu_row, row_of, telling_clusters
 from talm.cli.told import SILENT_AFTER, Told, told_by
 from talm.core.placements import run_id
 from tests.cli.fleets import NOW, SMALL, SMALL_TOLD, a_cgu, record, since, view_body

@@ -22,6 +22,7 @@ from talm.cli.completion import completion as completion_command
 from talm.cli.explain import explain
 from talm.cli.layout import ansi, plain
 from talm.cli.status import status
+from talm.cli.where import Where
 from talm.errors import NoSuchObject, NotAllowed
 from tests.cli.fleets import cgu_body
 from tests.kube.apiserver import ApiServer, refuse, write_kubeconfig
@@ -196,7 +197,7 @@ async def test_where_all_namespaces_are_forbidden_the_contexts_is_looked_into(
         return refuse(403, "Forbidden", 'cgus is forbidden: User "me" cannot list')
 
     api.hook = only_ztp
-    async with shell.Where(kubeconfig).reader() as reader:
+    async with Where(kubeconfig).reader() as reader:
         with pytest.raises(
             NotAllowed, match=r'^User "me" cannot list; the ClusterRole talm-viewer'
         ):
@@ -214,6 +215,6 @@ async def test_where_all_namespaces_are_forbidden_the_contexts_is_looked_into(
 async def test_a_hub_without_our_crds_is_no_hub(hub: tuple[ApiServer, Path]) -> None:
     api, kubeconfig = hub
     api.missing.add(kinds.CGU.plural)
-    async with shell.Where(kubeconfig).reader() as reader:
+    async with Where(kubeconfig).reader() as reader:
         with pytest.raises(NoSuchObject, match="serves no clustergroupupgrades"):
             await reader.fleet()

@@ -15,9 +15,9 @@ from aiohttp import web
 
 from talm.api import kinds
 from talm.api.words import Phase, View
-from talm.cli import shell
 from talm.cli.rows import CguRow
 from talm.cli.watch import Watched, draw, follow, tell
+from talm.cli.where import Where
 from talm.errors import NoSuchObject
 from tests.cli.fleets import a_cgu, before, cgu_body, condition, record, view_body
 from tests.kube.apiserver import ApiServer, refuse, write_kubeconfig
@@ -33,7 +33,7 @@ class Hub:
 
     def __init__(self, api: ApiServer, kubeconfig: Path) -> None:
         self.api = api
-        self.where = shell.Where(kubeconfig)
+        self.where = Where(kubeconfig)
 
     def put(self, states: dict[str, str], **more: Any) -> None:
         body = cgu_body("up", states, **more)

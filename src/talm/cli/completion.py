@@ -51,7 +51,7 @@ def _read(work: Coroutine[Any, Any, list[Key]]) -> list[Key]:
 
 
 async def _names(ctx: click.Context, namespace: str) -> list[Key]:
-    from talm.cli.shell import Where
+    from talm.cli.where import Where
 
     where = Where(_kubeconfig(ctx), ctx.params.get("context"))
     async with where.reader() as reader:
@@ -59,7 +59,7 @@ async def _names(ctx: click.Context, namespace: str) -> list[Key]:
 
 
 async def _clusters(ctx: click.Context) -> list[Key]:
-    from talm.cli.shell import Where
+    from talm.cli.where import Where
     from talm.core.fleet import stored_phases
 
     where = Where(_kubeconfig(ctx), ctx.params.get("context"))

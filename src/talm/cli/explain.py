@@ -17,6 +17,7 @@ from talm.cli import shell
 from talm.cli.documents import as_text, explanation_document
 from talm.cli.layout import Paint, cut
 from talm.cli.looking import Look, look
+from talm.cli.where import Where
 from talm.cli.words import moment, span
 from talm.core.explain import Explanation, Situation, explain_cgu
 from talm.core.explain_cluster import Explainer, explain_cluster
@@ -36,7 +37,7 @@ _DEFAULTS: Final = "by the operator's default settings"
 @shell.hub_options
 @shell.cluster_option(required=False)
 @click.option("-o", "--output", type=click.Choice(["json", "yaml"]))
-def explain(*, where: shell.Where, name: str, cluster: str, output: str | None) -> None:
+def explain(*, where: Where, name: str, cluster: str, output: str | None) -> None:
     """Say which gate or party a CGU waits for, since when, until when, and what to do about it.
 
     With --cluster the same for one of its clusters. What could not be read is said, with the reason.
@@ -44,7 +45,7 @@ def explain(*, where: shell.Where, name: str, cluster: str, output: str | None) 
     shell.run(_explain(where, name, cluster, output))
 
 
-async def _explain(where: shell.Where, name: str, cluster: str, output: str | None) -> None:
+async def _explain(where: Where, name: str, cluster: str, output: str | None) -> None:
     async with where.reader() as reader:
         cgu = await reader.cgu(name, where.namespace)
         if cluster:

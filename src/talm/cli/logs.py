@@ -16,6 +16,7 @@ from talm.cli.documents import as_text, record_document
 from talm.cli.explain import check_member
 from talm.cli.status import read_records
 from talm.cli.told import Told, order_of, told_on
+from talm.cli.where import Where
 from talm.cli.words import moment, part, percent, size, span
 from talm.core.explain_cluster import failure_of
 from talm.core.fleet import stored_phases
@@ -41,7 +42,7 @@ _FAILED: Final = f"until the CGU ends: {_ON_SPOKE}"
 @shell.hub_options
 @shell.cluster_option(required=True)
 @click.option("-o", "--output", type=click.Choice(["json", "yaml"]))
-def logs(*, where: shell.Where, name: str, cluster: str, output: str | None) -> None:
+def logs(*, where: Where, name: str, cluster: str, output: str | None) -> None:
     """Show what the workload of one cluster told last: attempts, counts, errors, its last lines.
 
     It is read on the hub, where the operator has the workload's record told while it runs; the cluster itself
@@ -50,7 +51,7 @@ def logs(*, where: shell.Where, name: str, cluster: str, output: str | None) -> 
     shell.run(_logs(where, name, cluster, output))
 
 
-async def _logs(where: shell.Where, name: str, cluster: str, output: str | None) -> None:
+async def _logs(where: Where, name: str, cluster: str, output: str | None) -> None:
     async with where.reader() as reader:
         cgu = await reader.cgu(name, where.namespace)
         check_member(cgu, cluster)

@@ -17,7 +17,7 @@ from typing import Final
 from talm.api.cgu import ClusterGroupUpgrade, PrecachingFailure
 from talm.api.progress import ProgressRecord
 from talm.api.words import BAD_PHASES, FINAL_PHASES, Phase
-from talm.cli.told import Told
+from talm.cli.told import Records, Told, order_of, told_on
 from talm.cli.words import span
 from talm.core import clock, precache, report
 from talm.core.decide import stored_course
@@ -87,6 +87,15 @@ def telling_clusters(cgu: ClusterGroupUpgrade) -> list[str]:
     """The clusters whose workload may have something to tell: those at work, and the last words of
     those that failed, which are kept until the CGU ends."""
     return [c for c, phase in stored_phases(cgu.status).items() if phase in _TELLING]
+
+
+def row_of(cgu: ClusterGroupUpgrade, records: Records, now: dt.datetime) -> CguRow:
+    """Put a CGU together with what its clusters have told."""
+    order = order_of(cgu)
+    clusters = telling_clusters(cgu)
+    told = {c: t for c in clusters if (t := told_on(c, order, records)) is not None}
+    unknown = {c: why for c in clusters if c not in told and (why := records.why(c))}
+    return cgu_row(cgu, told, unknown, now)
 
 
 def cgu_row(

@@ -7,14 +7,12 @@ between the lines of a command.  Not here: what is read and shown.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,31 +20,11 @@ import click
 
 from talm.cli import completion
 from talm.cli.layout import Paint, ansi, plain
-from talm.cli.reading import Reader
+from talm.cli.where import Where
 
 _INTERRUPTED: Final = 130  # as shells have it: 128 + SIGINT
 
 Command = Callable[..., None]
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """Which hub, and which namespace ("": not said)."""
-
-    kubeconfig: Path | None = None
-    context: str | None = None
-    namespace: str = ""
-
-    @contextlib.asynccontextmanager
-    async def reader(self) -> AsyncIterator[Reader]:
-        """Connect; raises CredentialError."""
-        from talm.kube.client import Client
-        from talm.kube.kubeconfig import find_source
-
-        namespace = find_source(self.kubeconfig, self.context).namespace()
-        connecting = Client.connect(self.kubeconfig, user_agent="talm-cli", context=self.context)
-        async with await connecting as client:
-            yield Reader(client, namespace)
 
 
 _OPTIONS: Final = (

@@ -17,9 +17,10 @@ from talm.cli import shell
 from talm.cli.documents import as_text, cgu_document
 from talm.cli.inclusters import Found, read
 from talm.cli.reading import Reader
-from talm.cli.rows import CguRow, cgu_row, telling_clusters
+from talm.cli.rows import CguRow, row_of, telling_clusters
 from talm.cli.tables import MOST_ROWS, cgu_lines, cluster_lines
-from talm.cli.told import VIEWS, WORKS, Records, order_of, told_on
+from talm.cli.told import VIEWS, WORKS
+from talm.cli.where import Where
 
 _DOCUMENTS: Final = ("json", "yaml")
 
@@ -38,7 +39,7 @@ _DOCUMENTS: Final = ("json", "yaml")
     "--all", "everything", is_flag=True, help=f"Show all clusters, not {MOST_ROWS} at most."
 )
 def status(
-    *, where: shell.Where, name: str | None, watch: bool, output: str | None, everything: bool
+    *, where: Where, name: str | None, watch: bool, output: str | None, everything: bool
 ) -> None:
     """Show how far CGUs are; with the name of a CGU, how far its clusters are.
 
@@ -57,9 +58,7 @@ def status(
         shell.run(_once(where, name, everything=everything, output=output))
 
 
-async def _once(
-    where: shell.Where, name: str | None, *, everything: bool, output: str | None
-) -> None:
+async def _once(where: Where, name: str | None, *, everything: bool, output: str | None) -> None:
     note = ""
     async with where.reader() as reader:
         if name:
@@ -113,12 +112,3 @@ async def read_records(reader: Reader, clusters: Collection[str]) -> ReadRecords
         read(reader.client, clusters, VIEWS), read(reader.client, clusters, WORKS)
     )
     return ReadRecords(views, works)
-
-
-def row_of(cgu: ClusterGroupUpgrade, records: Records, now: dt.datetime) -> CguRow:
-    """Put a CGU together with what its clusters have told."""
-    order = order_of(cgu)
-    clusters = telling_clusters(cgu)
-    told = {c: t for c in clusters if (t := told_on(c, order, records)) is not None}
-    unknown = {c: why for c in clusters if c not in told and (why := records.why(c))}
-    return cgu_row(cgu, told, unknown, now)

@@ -27,10 +27,10 @@ from talm.cli import shell
 from talm.cli.changes import Changes
 from talm.cli.inclusters import MOST_SINGLE_READS, S, Selected, may_list
 from talm.cli.reading import Reader
-from talm.cli.rows import CguRow, telling_clusters
-from talm.cli.status import row_of
+from talm.cli.rows import CguRow, row_of, telling_clusters
 from talm.cli.tables import OVER, cgu_lines, cluster_lines
 from talm.cli.told import VIEWS, WORKS
+from talm.cli.where import Where
 from talm.cli.words import span
 from talm.core.explain import Situation
 from talm.errors import NoSuchObject
@@ -46,7 +46,7 @@ _GATHER_S: Final = 0.1  # events come in bursts
 _HEAD_LINES: Final = 10  # of a page, beside the clusters
 
 
-async def follow(where: shell.Where, name: str | None, *, everything: bool, wide: bool) -> int:
+async def follow(where: Where, name: str | None, *, everything: bool, wide: bool) -> int:
     """Show changes until the CGU ends (0 well, 1 badly); without a name for ever.
 
     Raises NoSuchObject when the CGU is not there or is deleted meanwhile.

@@ -19,7 +19,8 @@ from .scene import jobs, set_scene
 pytestmark = pytest.mark.integration
 
 
-@pytest.mark.parametrize("clusters", [10, pytest.param(50, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("clusters", [10, 50])
 async def test_one_call_in_ten_answered_badly_fails_no_cluster(
     scenes: SetScene, clusters: int
 ) -> None:

@@ -44,6 +44,7 @@ async def test_a_cluster_that_is_removed_is_cleaned_and_the_others_go_on(scenes:
         scene.each_job_ran_once()
 
 
+@pytest.mark.long
 async def test_a_cluster_that_is_added_is_pre_cached_and_the_others_are_not_disturbed(
     scenes: SetScene,
 ) -> None:

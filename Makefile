@@ -25,6 +25,7 @@ PYTEST :=
 BENCH :=
 # Much of the time tests wait for real programs; a file's tests stay together, as its fixtures do.
 WORKERS := 2
+SHARED := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 # Targets that fail when a generated file is out of date; a new one goes here and below.
 GENERATED_CHECKS := check-crds check-docs
@@ -35,7 +36,7 @@ demo: controlplane
 	.venv/bin/talm demo
 
 test: controlplane
-	@$(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not long and not e2e" $(PYTEST); \
+	@$(RUN) -m pytest $(SHARED) -m "not long and not e2e" $(PYTEST); \
 	echo "make test: passed in $$SECONDS s"
 
 check: env $(GENERATED_CHECKS)
@@ -52,7 +53,7 @@ hub-stop: env
 	@$(RUN) -m talm.sim.plane.standing stop $(HUB)
 
 e2e: controlplane agents
-	@$(RUN) -m pytest -m "long or e2e" $(PYTEST); \
+	@$(RUN) -m pytest $(SHARED) -m "long or e2e" $(PYTEST); \
 	echo "make e2e: passed in $$SECONDS s"
 
 bench: controlplane

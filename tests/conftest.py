@@ -31,9 +31,16 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow ones first: two workers that share the files then end at about the same time."""
-    items.sort(key=lambda item: "integration" not in item.path.parts)
+    """Share out whole files, the slow ones first, so that two workers end at about the same time.
+
+    The slowest of the slow, `test_works.py`, is the first of them in this order.
+    """
+    items.sort(key=lambda item: ("integration" in item.path.parts, item.path), reverse=True)
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 @pytest.hookimpl(wrapper=True)

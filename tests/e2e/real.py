@@ -74,7 +74,8 @@ class SimulatedAgents:
         await self._running.enter_async_context(hub)
         spoke = await Client.connect(self._spoke, user_agent="simulated-agents")
         await self._running.enter_async_context(spoke)
-        settings = FleetSettings(register=False, controllers=False)
+        # The transcript is of views and actions: a third watch would be one that nobody plays here.
+        settings = FleetSettings(register=False, controllers=False, work_agents=False)
         spokes = {self._cluster: KubeSpoke(spoke)}
         fleet = Fleet(hub, [self._cluster], settings, spokes=spokes)
         await self._running.enter_async_context(fleet)

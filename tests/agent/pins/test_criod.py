@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import shutil
 import signal
@@ -35,9 +34,7 @@ def crictl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None
 async def test_the_process_named_crio_is_told_to_read_again(tmp_path: Path) -> None:
     program = tmp_path / "crio"
     shutil.copy(shutil.which("sleep") or "", program)
-    # Whoever runs the tests may ignore the signal, which children inherit.
-    heeds = functools.partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)
-    named = await asyncio.create_subprocess_exec(str(program), "60", preexec_fn=heeds)
+    named = await asyncio.create_subprocess_exec(str(program), "60")
     other = await asyncio.create_subprocess_exec("sleep", "60")
     try:
         await Crio(processes=seen(tmp_path, named.pid, other.pid)).reload()

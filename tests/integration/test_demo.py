@@ -24,7 +24,7 @@ def missed(output: str) -> set[str]:
     ("number", "moment"),
     [
         (signal.SIGINT, "hub: ready"),
-        (signal.SIGTERM, ACTIVE),
+        pytest.param(signal.SIGTERM, ACTIVE, marks=pytest.mark.long),
         pytest.param(signal.SIGKILL, ACTIVE, marks=pytest.mark.long),
     ],
 )

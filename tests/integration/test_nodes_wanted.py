@@ -18,11 +18,13 @@ from .test_specification import configure
 pytestmark = pytest.mark.integration
 
 
-@pytest.mark.parametrize("transport", ["view-action", "manifest-work"])
+@pytest.mark.parametrize(
+    "transport", ["view-action", pytest.param("manifest-work", marks=pytest.mark.long)]
+)
 async def test_all_nodes_are_wanted_and_nothing_of_it_is_left(
     scenes: SetScene, transport: str
 ) -> None:
-    plan = jobs(1.0)
+    plan = jobs(5.0)  # it is looked at while it runs
     async with (
         scenes(1, scenario=plan, transport=transport) as scene,
         scene.operator(nodes_at_once="2"),

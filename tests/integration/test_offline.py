@@ -74,6 +74,7 @@ async def test_a_cluster_that_is_away_while_disabled_is_named_and_succeeds_when_
         assert await scene.failures("up") == {}
 
 
+@pytest.mark.long
 async def test_an_enabled_cgu_gives_up_a_cluster_that_stays_away_and_never_starts_it_late(
     scenes: SetScene,
 ) -> None:

@@ -30,6 +30,7 @@ async def is_forgotten(scene: Scene, name: str, clusters: list[str]) -> None:
     await until(forgotten, f"{name} has forgotten {clusters}")
 
 
+@pytest.mark.long
 async def test_a_cluster_that_is_removed_is_cleaned_and_the_others_go_on(scenes: SetScene) -> None:
     async with scenes(3, scenario=jobs(3.0, lasting={"003": 60.0})) as scene, scene.operator():
         await scene.create("up")
@@ -110,6 +111,7 @@ async def test_a_changed_timeout_replaces_the_request_for_a_job_that_is_not_ther
         assert deadlines == [99 * 60]
 
 
+@pytest.mark.long
 async def test_max_concurrency_changes_the_plan_and_not_pre_caching(scenes: SetScene) -> None:
     async with scenes(3, scenario=jobs(2.0)) as scene, scene.operator():
         await scene.create("up")

@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from talm.agent import attempts
-from talm.agent.attempts import History, Pod, from_note, from_pods, told
+from talm.agent.attempts import History, from_note, from_pods, told
 from talm.agent.endings import Deadline
 from talm.agent.leftovers import LastRun
+from talm.agent.pods import Pod
 from talm.agent.progress import Progress
 from talm.errors import Unreachable
 

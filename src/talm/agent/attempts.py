@@ -19,10 +19,10 @@ import structlog
 
 from talm.agent.endings import Deadline
 from talm.agent.leftovers import SUCCEEDED, LastRun, boot_id
+from talm.agent.pods import Pod
 from talm.agent.progress import Progress
 from talm.agent.sinks import connect
 from talm.api import kinds
-from talm.api.meta import ObjectMeta, Wire
 from talm.api.progress import CLASS_OF_CODE, FailureClass
 from talm.errors import TalmError
 
@@ -36,46 +36,6 @@ _LONGEST_S: Final = 900.0
 _PATIENCE_S: Final = 3.0
 # After a reboot the API server of a single node may come up after us.
 _PAUSES_S: Final = (0.0, 5.0, 15.0, 30.0, 60.0)
-
-
-class _Terminated(Wire, frozen=True, kw_only=True):
-    exit_code: int = 0
-    reason: str = ""
-    message: str = ""
-
-
-class _State(Wire, frozen=True, kw_only=True):
-    terminated: _Terminated | None = None
-
-
-class _Container(Wire, frozen=True, kw_only=True):
-    state: _State = _State()
-
-
-class _Status(Wire, frozen=True, kw_only=True):
-    phase: str = ""
-    reason: str = ""
-    start_time: dt.datetime | None = None
-    container_statuses: tuple[_Container, ...] | None = None
-
-
-class Pod(Wire, frozen=True, kw_only=True):
-    """What is read of a pod."""
-
-    metadata: ObjectMeta
-    status: _Status = _Status()
-
-    @property
-    def job(self) -> str:
-        """The uid of the Job that made it; "" for a pod of somebody else."""
-        owners = self.metadata.owner_references or ()
-        return next((owner.uid for owner in owners if owner.kind == kinds.JOB.kind), "")
-
-    @property
-    def order(self) -> tuple[dt.datetime, str]:
-        """Sorts pods by the time at which they were created."""
-        created = self.metadata.creation_timestamp or dt.datetime.min.replace(tzinfo=dt.UTC)
-        return created, self.metadata.name
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -5,16 +5,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from talm.agent.nodes.waiting import WaitingPod, why_waiting
+from talm.agent.nodes.waiting import why_waiting
+from talm.agent.pods import Pod
 
 
-def pod(status: dict[str, Any], minute: int = 0, job: str = "job-a") -> WaitingPod:
+def pod(status: dict[str, Any], minute: int = 0, job: str = "job-a") -> Pod:
     metadata = {
         "name": f"pod-{minute}",
         "creationTimestamp": f"2022-01-28T12:{minute:02}:00Z",
         "ownerReferences": [{"kind": "Job", "uid": job}],
     }
-    return msgspec.convert({"metadata": metadata, "status": status}, WaitingPod)
+    return msgspec.convert({"metadata": metadata, "status": status}, Pod)
 
 
 PULLING = {

@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 import structlog
 
-from talm.agent.attempts import Pod, from_pods
+from talm.agent.attempts import from_pods
 from talm.agent.endings import Deadline
 from talm.agent.failures import failure, invalid_spec
 from talm.agent.nodes.children import Owner, job_body, owner_of, record_body
@@ -35,7 +35,8 @@ from talm.agent.nodes.standing import (
     standing,
 )
 from talm.agent.nodes.total import Total
-from talm.agent.nodes.waiting import WaitingPod, why_waiting
+from talm.agent.nodes.waiting import why_waiting
+from talm.agent.pods import Pod
 from talm.agent.running import run
 from talm.agent.settings import Settings
 from talm.agent.sinks import connect
@@ -176,7 +177,7 @@ class Rounds:
         if not stuck:
             return {}
         found = await self._api.list(kinds.POD, self._owner.namespace)
-        pods = [msgspec.convert(pod, WaitingPod) for pod in found]
+        pods = [msgspec.convert(pod, Pod) for pod in found]
         return {name: why_waiting(pods, jobs[name].metadata.uid) for name in stuck}
 
     async def _look_at_nodes(self) -> None:

@@ -35,6 +35,8 @@ from .world import until
 QUICK = SpokeTimes(
     call_s=0.005, job_sync_s=0.05, pod_start_s=0.1, pod_grace_s=0.2, collect_s=0.05, namespace_s=0.3
 )
+# A hub as OCM alone makes it: nobody answers views, `auto` finds the works.
+PLAIN: Mapping[str, Any] = {"add_ons": False}
 LONG_S = 100.0
 # The way of a cluster that succeeds.
 WAY = (Phase.NOT_STARTED, Phase.PREPARING, Phase.STARTING, Phase.ACTIVE, Phase.SUCCEEDED)

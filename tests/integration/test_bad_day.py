@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -14,19 +16,21 @@ from ..conftest import StartControlPlane
 from .conftest import SetScene
 from .faultproxy import FaultProxy
 from .operator import install
-from .scene import jobs, set_scene
+from .scene import PLAIN, jobs, set_scene
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("clusters", [10, 50])
+@pytest.mark.parametrize(
+    ("clusters", "kind_of_hub"), [(10, {}), (50, {}), (20, PLAIN)], ids=["10", "50", "plain-20"]
+)
 async def test_one_call_in_ten_answered_badly_fails_no_cluster(
-    scenes: SetScene, clusters: int
+    scenes: SetScene, clusters: int, kind_of_hub: Mapping[str, Any]
 ) -> None:
     seed = random.randrange(10_000)
     print(f"seed {seed}")
-    async with scenes(clusters, scenario=jobs(1.0)) as scene:
+    async with scenes(clusters, scenario=jobs(1.0), **kind_of_hub) as scene:
         kubeconfig = scene.hub.kubeconfig_for(USER)
         async with (
             FaultProxy(kubeconfig, scene.directory, seed=seed) as proxy,
@@ -45,14 +49,15 @@ async def test_one_call_in_ten_answered_badly_fails_no_cluster(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("kind_of_hub", [{}, PLAIN], ids=["views", "plain"])
 async def test_an_api_server_that_dies_and_comes_back_stops_nothing(
-    start_control_plane: StartControlPlane,
+    start_control_plane: StartControlPlane, kind_of_hub: Mapping[str, Any]
 ) -> None:
     hub = await start_control_plane("hub")
     async with await Client.connect(hub.kubeconfig, user_agent="talm-tests") as client:
         await install(client)
         async with (
-            set_scene(hub, client, hub.directory, 10, scenario=jobs(3.0)) as scene,
+            set_scene(hub, client, hub.directory, 10, scenario=jobs(3.0), **kind_of_hub) as scene,
             scene.operator() as operator,
             scene.watch("up") as journal,
         ):

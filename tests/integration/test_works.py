@@ -15,14 +15,12 @@ from talm.kube.client import Client
 from talm.sim.agents.workagent import WorkHabits
 from talm.sim.faults import parse_faults
 from talm.sim.plane import foreign_crds
-from talm.sim.plane.deployment import USER
 from talm.sim.spoke.spokejobs import JobPlan, Outcome
 
 from ..conftest import StartControlPlane
 from .conftest import SetScene
-from .faultproxy import FaultProxy
 from .operator import install
-from .scene import Scene, first_lasts, jobs, set_scene
+from .scene import PLAIN, Scene, first_lasts, jobs, set_scene
 from .test_deletion import delete
 from .test_incomplete_hub import LATE, are_gone
 from .test_kills import TIMES, survives
@@ -34,8 +32,6 @@ from .world import until
 
 pytestmark = pytest.mark.integration
 
-# A hub as OCM alone makes it: nobody answers views, `auto` finds the works.
-PLAIN: Mapping[str, Any] = {"add_ons": False}
 # Views are answered; they prove the spoke clean, the work does the rest.
 WITH_VIEWS: Mapping[str, Any] = {"transport": "manifest-work"}
 OLD_AGENT = WorkHabits(poll_s=(3.0, 5.0), watches=False, freezes=False)
@@ -107,49 +103,6 @@ async def test_every_cluster_succeeds_with_one_job_however_often_the_operator_is
 
     async with scenes(clusters, times=TIMES, scenario=plan, **PLAIN) as scene:
         await survives(scene, random.Random(seed), kills)
-
-
-@pytest.mark.long
-async def test_an_api_server_that_dies_and_comes_back_stops_nothing(
-    start_control_plane: StartControlPlane,
-) -> None:
-    hub = await start_control_plane("hub")
-    async with await Client.connect(hub.kubeconfig, user_agent="talm-tests") as client:
-        await install(client)
-        async with (
-            set_scene(hub, client, hub.directory, 10, scenario=jobs(3.0), **PLAIN) as scene,
-            scene.operator() as operator,
-            scene.watch("up") as journal,
-        ):
-            await scene.create("up")
-            await scene.reach("up", Phase.STARTING, scene.names[:1])
-            await hub.restart_api_server(kill=True)
-            await scene.reach("up", Phase.SUCCEEDED)
-            await scene.edit("up", enable=True)
-            await scene.completes("up")
-            await scene.is_clean()
-            scene.each_job_ran_once()
-            assert journal.ever_bad() == set()
-            assert operator.runs
-
-
-@pytest.mark.long
-async def test_one_call_in_ten_answered_badly_fails_no_cluster(scenes: SetScene) -> None:
-    seed = random.randrange(10_000)
-    print(f"seed {seed}")
-    async with scenes(20, scenario=jobs(1.0), **PLAIN) as scene:
-        kubeconfig = scene.hub.kubeconfig_for(USER)
-        async with (
-            FaultProxy(kubeconfig, scene.directory, seed=seed) as proxy,
-            scene.operator(kubeconfig=str(proxy.kubeconfig)),
-            scene.watch("up") as journal,
-        ):
-            proxy.rate = 0.1
-            await scene.create("up", enable=True)
-            await scene.completes("up")
-            assert journal.ever_bad() == set()
-            await scene.is_clean()
-            scene.each_job_ran_once()
 
 
 async def test_a_cgu_deleted_in_mid_run_leaves_nothing_but_the_work_of_the_cluster_that_is_away(

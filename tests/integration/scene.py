@@ -202,7 +202,8 @@ class Scene:
 
     def each_job_ran_once(self) -> None:
         """Every cluster has seen exactly one Job."""
-        assert {cluster: n for cluster, n in self.job_runs().items() if n != 1} == {}
+        others = {cluster: n for cluster, n in self.job_runs().items() if n != 1}
+        assert not others, f"Jobs by cluster, where it was not one: {others}"
 
 
 class _Verdict:

@@ -419,6 +419,24 @@ async def test_a_success_is_known_after_the_clean_up_although_it_was_not_stored(
     assert world.look().fact is not Fact.JOB_SUCCEEDED
 
 
+@BOTH
+@pytest.mark.parametrize("answered", [0, 1, 2])
+async def test_a_success_outlives_a_clean_up_that_fails_and_is_repeated(
+    profile: Profile, answered: int
+) -> None:
+    world = World(profile)
+    while world.look().fact is not Fact.JOB_SUCCEEDED:
+        await world.settle()
+        world.wait(1)
+    for failures in ([LOST_ANSWER], [*[""] * answered, "connection reset"]):
+        world.hub.outages = failures
+        await world.step()
+        world.wait(5)  # the spoke deletes the namespace, and the Job's view sees it
+    world.hub.outages.clear()
+    await world.run()
+    assert world.spoke.jobs_made == 1, world.diary
+
+
 async def test_a_new_run_under_the_same_name_does_not_inherit_a_success() -> None:
     world = World(TALM)
     await world.run()

@@ -198,12 +198,14 @@ async def _request_deletion(desk: Desk, succeeded: str, actions: Sequence[Action
     """Request deletions; one that has ended would swallow the new one.
 
     `succeeded` is the run that ends well with it ("" none); a pending one that says otherwise is
-    replaced.
+    replaced.  One that says so and is done stays: between its going and the new one's coming nothing
+    would tell of the success.
     """
     for action in actions:
         deed = desk.action(action)
         told = succeeded if action is Action.NS_DELETE else ""
-        if deed.state is not State.PENDING or deed.succeeded != told:
+        stands = deed.state is State.PENDING or (deed.state is State.DONE and told)
+        if not stands or deed.succeeded != told:
             await desk.order_action(action, Try(succeeded=bool(told)))
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from talm.api import kinds
-from talm.api.cgu import ClusterGroupUpgrade, PolicyRef
+from talm.api.cgu import ClusterGroupUpgrade, PolicyRef, PrecachingSpec
 from talm.api.words import FINALIZER, Phase
 from talm.core.decide import Decision, Stage
 from talm.core.fleet import FleetDecision
@@ -27,8 +27,8 @@ from talm.spokes.base import Order, Transport
 from tests.core.given import NOW
 from tests.hub.fakehub import FakeHub, followed, refusal
 from tests.hub.given import cgu, put_cgu
+from tests.spokes.world import ORDER
 
-ORDER = cast(Order, None)
 POLICY = PolicyRef(name="upgrade", namespace="pol")
 
 
@@ -42,6 +42,7 @@ class Spokes:
         self.inside = 0
         self.most = 0
         self.abandoned: list[str] = []
+        self.ordered: dict[str, PrecachingSpec] = {}
 
     async def carry_out(self, cluster: str, effects: tuple[Effect, ...], order: Order) -> None:
         self.inside += 1
@@ -56,6 +57,7 @@ class Spokes:
         if cluster in self.trouble:
             raise self.trouble[cluster]
         self.done.append((cluster, effects))
+        self.ordered[cluster] = order.spec
 
 
 class Clock:
@@ -115,6 +117,15 @@ async def test_one_clusters_failure_is_its_own(applier: Applier, spokes: Spokes)
     assert done.moves == tuple(moves)
     assert outcomes == Outcomes({"c2": str(spokes.trouble["c2"])})
     assert sorted(cluster for cluster, _ in spokes.done) == ["c1", "c3", "c4", "c5"]
+
+
+async def test_each_cluster_is_given_its_own_specification(
+    applier: Applier, spokes: Spokes
+) -> None:
+    other = PrecachingSpec(platform_image="quay.io/other@sha256:" + "1" * 64)
+    order = replace(ORDER, others={"c2": other})
+    await applier.apply(seen(cgu()), preparing([move("c1"), move("c2")]), order)
+    assert spokes.ordered == {"c1": ORDER.spec, "c2": other}
 
 
 async def test_moves_without_effects_are_made_without_anybody(

@@ -99,7 +99,8 @@ class Applier:
                 begun.add(move.cluster)
                 try:
                     async with self._throttle.slot():
-                        await self._transport.carry_out(move.cluster, move.effects, order)
+                        own = order.for_cluster(move.cluster)
+                        await self._transport.carry_out(move.cluster, move.effects, own)
                 except ApiError as exc:
                     failed[move.cluster] = str(exc)
                 if time.monotonic() >= until:

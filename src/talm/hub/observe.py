@@ -148,7 +148,7 @@ class Observer:
         for cluster, phase in stored_phases(cgu.status).items():
             if phase in FINAL_PHASES or (phase is Phase.NOT_STARTED and not leaving):
                 continue
-            sight = self._transport.look(cluster, order, now)
+            sight = self._transport.look(cluster, order.for_cluster(cluster), now)
             if phase is not Phase.NOT_STARTED or sight.fact is not Fact.UNASKED:
                 sights[cluster] = sight
         return sights

@@ -8,8 +8,8 @@ on the CGU, and a run because objects of another run are leftovers, not ours.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from talm.api.cgu import PrecachingSpec
@@ -39,7 +39,8 @@ class Order:
 
     `run` names the run in labels (at most 63 characters); `clusters` is how many clusters take part
     (it paces the views); `job_deadline_s` is the Job's activeDeadlineSeconds; of `pod` the
-    transport fills in, cluster by cluster, all but `nodes`.
+    transport fills in, cluster by cluster, all but `nodes`.  `spec` is what most clusters are to cache;
+    whose own is another one is in `others`.  A transport is given the order of the one cluster.
     """
 
     run: str
@@ -50,6 +51,12 @@ class Order:
     clusters: int
     image: str  # the workload's image
     pod: PodTerms = PodTerms()
+    others: Mapping[str, PrecachingSpec] = field(default_factory=dict)
+
+    def for_cluster(self, cluster: str) -> Order:
+        """The order with the cluster's own specification; where all agree it is this one."""
+        own = self.others.get(cluster)
+        return self if own is None else replace(self, spec=own, others={})
 
 
 class Transport(Protocol):

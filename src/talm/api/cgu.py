@@ -12,6 +12,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from .cgu_progress import FinishedSums, PrecachingProgress
 from .cgu_status import (
     BackupStatus,
     CguStatus,
@@ -39,12 +40,14 @@ __all__ = [
     "ClusterGroupUpgrade",
     "ClusterRemediationProgress",
     "ClusterState",
+    "FinishedSums",
     "LabelSelector",
     "LabelSelectorRequirement",
     "NamespacedName",
     "PolicyRef",
     "PolicyStatus",
     "PrecachingFailure",
+    "PrecachingProgress",
     "PrecachingSpec",
     "PrecachingStatus",
     "RemediationStrategy",

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import msgspec
 
+from .cgu_progress import PrecachingProgress
 from .meta import Condition, Wire, about, schema_only
 
 
@@ -133,9 +134,29 @@ class PrecachingFailure(Wire, frozen=True, kw_only=True):
     """Why a cluster failed or waits; ours."""
 
     cluster: Annotated[str, about("Name of the ManagedCluster.")] = ""
-    reason: Annotated[str, about("One CamelCase word for scripts.")] = ""
-    message: Annotated[str, about("What happened or what is awaited, for people.")] = ""
+    reason: Annotated[
+        str,
+        about(
+            "One CamelCase word for scripts: the state of a cluster that failed, else why it waits."
+        ),
+    ] = ""
+    message: Annotated[
+        str, about("What happened or what is awaited, for people: one line, cut when it is long.")
+    ] = ""
     since: Annotated[dt.datetime | None, about("When it was first noticed.")] = None
+    failure_class: Annotated[
+        str,
+        about(
+            "Why it failed in the workload's own word, such as `ImageNotFound` or"
+            " `InsufficientSpace`; absent where the workload told none."
+        ),
+    ] = msgspec.field(name="class", default="")
+    image: Annotated[
+        str, about("The image that could not be had, or that the workload was at.")
+    ] = ""
+    attempts: Annotated[
+        int, about("How many pods of its Job had been started when it told something last.")
+    ] = 0
 
 
 class PrecachingStatus(Wire, frozen=True, kw_only=True):
@@ -162,8 +183,38 @@ class PrecachingStatus(Wire, frozen=True, kw_only=True):
     ] = None
     failures: Annotated[
         tuple[PrecachingFailure, ...] | None,
-        about("Why clusters failed, or what they wait for. Not in the existing operator."),
+        about(
+            "Why clusters failed, or what they wait for: of at most 100 clusters, those that failed"
+            " first. Not in the existing operator."
+        ),
     ] = None
+    failures_by_class: Annotated[
+        dict[str, int] | None,
+        about(
+            "How many clusters `failures` would name if it named all, by their `class`, or by their"
+            " `reason` where they have none. Complete. Not in the existing operator."
+        ),
+    ] = None
+    progress: Annotated[
+        PrecachingProgress | None,
+        about("How far all clusters are together. Not in the existing operator."),
+    ] = None
+    spec_hash: Annotated[
+        str,
+        about(
+            "Name of `spec`: changes when something else is to be downloaded, and not when only the"
+            " order has changed. Absent while `spec` is empty. Not in the existing operator."
+        ),
+    ] = ""
+    attempt: Annotated[
+        int,
+        about(
+            "How often downloading was begun for all clusters that need it: 1 at first, one more"
+            " whenever clusters that had begun or finished are brought up to date because something"
+            " else is to be downloaded. The sums of `progress` are of this attempt. Not in the"
+            " existing operator."
+        ),
+    ] = 0
 
 
 class BackupStatus(Wire, frozen=True, kw_only=True):

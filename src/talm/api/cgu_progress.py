@@ -76,7 +76,8 @@ class PrecachingProgress(Wire, frozen=True, kw_only=True):
     updated_at: Annotated[
         dt.datetime | None,
         about(
-            "When `progress` or `failures` was last written. While nothing else changes they are"
-            " written at most once a second, and once for each 100 KiB that the whole object has."
+            "When `progress` or `failures` was last written. While nothing else changes this is done"
+            " at most once a second, and of an object of more than 100 KiB less often: every second"
+            " for each 100 KiB."
         ),
     ] = None

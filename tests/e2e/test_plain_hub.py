@@ -56,7 +56,9 @@ async def test_a_release_is_pre_cached_by_one_work_and_nothing_is_left_of_it(
     skip_without(own=True)
     for program in ("registry", "action-gc", "work-agent"):
         skip_without_program(program)
-    async with DemoWorld(tmp_path, [CLUSTER], real_agents=True, plain=True) as world:
+    async with DemoWorld(
+        tmp_path, [CLUSTER], real_agents=True, transport="auto", plain=True
+    ) as world:
         world.set_line(WIDE_BYTES_PER_S / 5)
         cgu = yaml.safe_load(SAMPLE.read_text())
         cgu["spec"]["clusters"] = [CLUSTER]

@@ -35,8 +35,8 @@ from .world import until
 QUICK = SpokeTimes(
     call_s=0.005, job_sync_s=0.05, pod_start_s=0.1, pod_grace_s=0.2, collect_s=0.05, namespace_s=0.3
 )
-# A hub as OCM alone makes it: nobody answers views, `auto` finds the works.
-PLAIN: Mapping[str, Any] = {"add_ons": False}
+# A hub as OCM alone makes it: nobody answers views, and `auto` takes works.
+PLAIN: Mapping[str, Any] = {"add_ons": False, "transport": "auto"}
 LONG_S = 100.0
 # The way of a cluster that succeeds.
 WAY = (Phase.NOT_STARTED, Phase.PREPARING, Phase.STARTING, Phase.ACTIVE, Phase.SUCCEEDED)
@@ -293,10 +293,13 @@ async def set_scene(
     directory: Path,
     clusters: int,
     *,
-    transport: str = "auto",
+    transport: str = "view-action",
     **fleet: Any,
 ) -> AsyncIterator[Scene]:
-    """Play so many clusters on a hub that has CRDs and roles; `fleet` are FleetSettings."""
+    """Play so many clusters on a hub that has CRDs and roles; `fleet` are FleetSettings.
+
+    `transport`: the operators' setting, by default the manual's way.
+    """
     mark = f"s{uuid.uuid4().hex[:6]}"
     names = [f"{mark}-{number:03d}" for number in range(1, clusters + 1)]
     given: dict[str, Any] = {

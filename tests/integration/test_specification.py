@@ -113,13 +113,13 @@ def images(status: CguStatus) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize(
-    "answers_views", [True, pytest.param(False, marks=pytest.mark.long)], ids=["views", "works"]
+    "transport", ["view-action", pytest.param("manifest-work", marks=pytest.mark.long)]
 )
 async def test_caches_of_an_old_specification_are_brought_up_to_date_before_the_update(
-    scenes: SetScene, answers_views: bool
+    scenes: SetScene, transport: str
 ) -> None:
     async with (
-        scenes(2, add_ons=answers_views) as scene,
+        scenes(2, transport=transport) as scene,
         scene.operator(),
         scene.watch("up") as seen,
     ):

@@ -156,9 +156,10 @@ class ManifestWork(Wire, frozen=True, kw_only=True):
 
 
 class ManagedClusterAddOn(Wire, frozen=True, kw_only=True):
-    """An agent of a cluster: only that it is installed there."""
+    """An agent of a cluster: that it is installed there, and whether its lease is renewed."""
 
     metadata: ObjectMeta = ObjectMeta()
+    status: ConditionedStatus | None = None
 
 
 class ClusterCompliance(Wire, frozen=True, kw_only=True):

@@ -143,6 +143,8 @@ CLUSTER_NAME_LABEL: Final = "name"
 VIEW_ADD_ON: Final = "work-manager"
 
 AVAILABLE_CONDITION: Final = "ManagedClusterConditionAvailable"
+JOINED_CONDITION: Final = "ManagedClusterJoined"
+ADD_ON_AVAILABLE_CONDITION: Final = "Available"
 
 OVERRIDES_CONFIG_MAP: Final = "cluster-group-upgrade-overrides"
 EXISTING_OPERATOR_LEASE: Final = "9a2365a3.openshift.io"

@@ -1,7 +1,8 @@
 """How clusters are reached: what the hub serves and what it knows of their agents.
 
 setting transport ── view-action | manifest-work ──► that one
-        └──── auto ──► views and actions where the cluster has the agents for them, else works
+        └──── auto ──► works where the hub serves them and the cluster's work agent lives,
+                       else views and actions
 """
 
 from __future__ import annotations
@@ -11,7 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from talm.api.words import VIEW_ADD_ON
+from talm.api.meta import Condition
+from talm.api.ocm import ConditionedStatus, ManagedClusterStatus
+from talm.api.words import (
+    ADD_ON_AVAILABLE_CONDITION,
+    AVAILABLE_CONDITION,
+    JOINED_CONDITION,
+    VIEW_ADD_ON,
+)
 from talm.kube.client import Client
 from talm.spokes.base import PodTerms, Transport
 from talm.spokes.bycluster import ByCluster, Way
@@ -78,13 +86,35 @@ def open_ways(
 def choose_way(store: Store, settings: Settings, cluster: str) -> Way:
     """The way to a cluster whose run begins now.
 
-    Profile `existing` is the existing operator's choreography of views and actions.
+    Profile `existing` is the existing operator's choreography of views and actions.  Where neither
+    agent is said to live it is a work: the one object that, deleted, is never carried out late.
     """
     if settings.transport != AUTO:
         return Way(settings.transport)
-    if settings.profile != "talm" or not store.works.present or answers_views(store, cluster):
+    if settings.profile != "talm" or not store.works.present:
+        return Way.VIEW_ACTION
+    if not work_agent_lives(store, cluster) and view_agent_lives(store, cluster):
         return Way.VIEW_ACTION
     return Way.MANIFEST_WORK
+
+
+def work_agent_lives(store: Store, cluster: str) -> bool:
+    """Whether the cluster's work agent lives, as far as the hub knows.
+
+    It is a part of the klusterlet and has no lease of its own: it counts as alive where the klusterlet
+    has joined and its cluster is available.
+    """
+    found = store.managed_clusters.get(cluster)
+    status = found.status if found is not None else None
+    return _is_true(status, JOINED_CONDITION) and _is_true(status, AVAILABLE_CONDITION)
+
+
+def view_agent_lives(store: Store, cluster: str) -> bool:
+    """Whether the hub says that the cluster's agent for views and actions lives."""
+    if not answers_views(store, cluster) or not store.add_ons.present:
+        return False
+    found = store.add_ons.get(VIEW_ADD_ON, cluster)
+    return found is not None and _is_true(found.status, ADD_ON_AVAILABLE_CONDITION)
 
 
 def answers_views(store: Store, cluster: str) -> bool:
@@ -95,3 +125,8 @@ def answers_views(store: Store, cluster: str) -> bool:
     if not (store.views.present and store.actions.present):
         return False
     return not store.add_ons.present or store.add_ons.get(VIEW_ADD_ON, cluster) is not None
+
+
+def _is_true(status: ManagedClusterStatus | ConditionedStatus | None, kind: str) -> bool:
+    conditions: tuple[Condition, ...] = (status.conditions if status is not None else None) or ()
+    return any(c.type == kind and c.status == "True" for c in conditions)

@@ -42,8 +42,9 @@ class Settings:
     )
     transport: str = setting(
         "auto", "How spokes are reached: by ManagedClusterViews and -Actions, or by one ManifestWork for "
-        "each cluster. auto: cluster by cluster, views and actions where the cluster has the add-on "
-        "work-manager, else works. Profile existing knows views and actions alone.",
+        "each cluster. auto: cluster by cluster when its run begins, a work where the hub serves works "
+        "and the cluster's klusterlet has joined and is available, which writes far less on the hub, else "
+        "views and actions. Profile existing knows views and actions alone.",
         choices=("auto", "view-action", "manifest-work"),
     )  # fmt: skip
     profile: str = setting(

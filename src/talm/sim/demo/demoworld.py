@@ -64,9 +64,9 @@ class DemoWorld:
     """`async with DemoWorld(directory, clusters)`: ready when it is entered.
 
     `real_agents`: OCM's agents and the actions' collector work in the place of ours; clusters that
-    exist in memory alone have none then.  `transport`: the operator's setting.  `plain`: no cluster
-    has the add-on that answers views and carries out actions.  Raises SetupError when something is
-    missing or does not start, and ApiError.
+    exist in memory alone have none then.  `transport`: the operator's setting; views and actions are
+    what the manual walks through.  `plain`: no cluster has the add-on that answers views and carries out
+    actions.  Raises SetupError when something is missing or does not start, and ApiError.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class DemoWorld:
         clusters: Sequence[str],
         *,
         real_agents: bool = False,
-        transport: str = "auto",
+        transport: str = "view-action",
         plain: bool = False,
         progress: Progress = say_nothing,
     ) -> None:

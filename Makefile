@@ -91,7 +91,7 @@ controlplane: env
 	@$(RUN) -m controlplane.build
 
 agents: env
-	@$(RUN) -m controlplane.build view-action-agent action-gc work-agent
+	@$(RUN) -m controlplane.build view-action-agent action-gc work-agent policy-engine
 
 test-tools: env
 	@scripts/test-tools.sh

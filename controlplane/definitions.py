@@ -1,22 +1,29 @@
-"""Copies the foreign kinds' definitions (CRDs) out of the Go modules that publish them: a hub's, and
-in the directory `spoke` what a managed cluster has beside Kubernetes' own."""
+"""Copies what others publish for a cluster's API server out of their Go modules: the kinds'
+definitions (CRDs), and the roles that their agents ship.
+
+    crds/                  a hub's
+    crds/hub-policies/     what its policy propagator watches besides, and its role
+    crds/spoke/            what the work agent keeps its books in, on the cluster that it works on
+    crds/spoke-policies/   what the policy controllers of a cluster need there, and their roles
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from controlplane.toolchain import HERE, BuildError, Go, go_environment
 
-# Where the foreign kinds' definitions are inside their modules: (module, file).
 _API: Final = "open-cluster-management.io/api"
 _LIFECYCLE: Final = "github.com/stolostron/cluster-lifecycle-api"
 _POLICY: Final = "open-cluster-management.io/governance-policy-propagator"
-CRD_FILES: Final = (
+_FRAMEWORK: Final = "open-cluster-management.io/governance-policy-framework-addon"
+_CONFIGURATION: Final = "open-cluster-management.io/config-policy-controller"
+_HUB: Final = (
     (_API, "cluster/v1/0000_00_clusters.open-cluster-management.io_managedclusters.crd.yaml"),
     (
         _API,
@@ -43,17 +50,35 @@ CRD_FILES: Final = (
     (_POLICY, "deploy/crds/policy.open-cluster-management.io_policies.yaml"),
     (_POLICY, "deploy/crds/policy.open-cluster-management.io_placementbindings.yaml"),
 )
-# What the work agent keeps its books in, on the cluster that it works on.
-SPOKE_CRD_FILES: Final = (
-    (_API, "work/v1/0000_01_work.open-cluster-management.io_appliedmanifestworks.crd.yaml"),
-)
-SPOKE_FOLDER: Final = "spoke"
+_ROLE: Final = "deploy/rbac/role.yaml"
+FOLDERS: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
+    "": _HUB,
+    "hub-policies": (
+        (_POLICY, "deploy/crds/policy.open-cluster-management.io_policyautomations.yaml"),
+        (_POLICY, "deploy/crds/policy.open-cluster-management.io_policysets.yaml"),
+        (_POLICY, _ROLE),
+    ),
+    "spoke": (
+        (_API, "work/v1/0000_01_work.open-cluster-management.io_appliedmanifestworks.crd.yaml"),
+    ),
+    "spoke-policies": (
+        (_POLICY, "deploy/crds/policy.open-cluster-management.io_policies.yaml"),
+        (
+            _CONFIGURATION,
+            "deploy/crds/policy.open-cluster-management.io_configurationpolicies.yaml",
+        ),
+        (_CONFIGURATION, _ROLE),
+        (_FRAMEWORK, _ROLE),
+    ),
+}
+"""Directory below crds/ -> (module, file inside it)."""
 
 
 def copy_crds(go: Go, output: Path) -> None:
-    """Download the modules of controlplane/crds and copy the definitions we use from them."""
+    """Download the modules of controlplane/crds and copy what we use from them."""
     print("crds: downloading their Go modules", flush=True)
-    command = [str(go.path), "mod", "download", "-json", *sorted({m for m, _ in CRD_FILES})]
+    modules = sorted({module for files in FOLDERS.values() for module, _ in files})
+    command = [str(go.path), "mod", "download", "-json", *modules]
     done = subprocess.run(
         command,
         cwd=HERE / "crds",
@@ -64,13 +89,16 @@ def copy_crds(go: Go, output: Path) -> None:
     )
     if done.returncode:
         raise BuildError(f"could not download the modules of the CRDs:\n{done.stderr}{done.stdout}")
-    folders = {entry["Path"]: Path(entry["Dir"]) for entry in json_stream(done.stdout)}
-    for module, file in CRD_FILES:
-        shutil.copyfile(folders[module] / file, output / Path(file).name)
-    spoke = output / SPOKE_FOLDER
-    spoke.mkdir()
-    for module, file in SPOKE_CRD_FILES:
-        shutil.copyfile(folders[module] / file, spoke / Path(file).name)
+    places = {entry["Path"]: Path(entry["Dir"]) for entry in json_stream(done.stdout)}
+    for folder, files in FOLDERS.items():
+        (output / folder).mkdir(exist_ok=True)
+        for module, file in files:
+            shutil.copyfile(places[module] / file, output / folder / _name(module, file))
+
+
+def _name(module: str, file: str) -> str:
+    """What the copy is called: every module calls its role `role.yaml`."""
+    return f"{module.rpartition('/')[2]}.yaml" if file == _ROLE else Path(file).name
 
 
 def json_stream(text: str) -> Iterator[dict[str, Any]]:

@@ -24,7 +24,10 @@ case $1 in
     [ -e "$(dirname "$0")/broken" ] && { echo "main.go:1: does not compile"; exit 1; }
     echo one/package
     while [ "$1" != -o ]; do shift; done
-    echo program >"$2" ;;
+    case $2 in
+      */) directory=$2; shift 2; for package; do echo "$package" >"$directory${package##*/}"; done ;;
+      *) echo program >"$2" ;;
+    esac ;;
 esac
 """
 
@@ -78,6 +81,21 @@ def test_a_module_is_built_once_and_again_when_an_input_changes(go: Path, source
     assert builds(go) == 3
     assert current.readlink() != first
     assert first.exists()  # a program that runs from there goes on
+
+
+def test_a_module_that_pins_programs_of_others_leaves_each_by_its_name(
+    go: Path, sources: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "PROGRAMS", {"tool": ("example.io/one", "example.io/two")})
+    assert build.main(["tool"]) == 0
+    current = build.cache_directory() / "current"
+    assert {link.name: link.read_text() for link in current.iterdir()} == {
+        "one": "example.io/one\n",
+        "two": "example.io/two\n",
+    }
+    monkeypatch.setattr(build, "PROGRAMS", {"tool": ("example.io/one",)})
+    assert build.main(["tool"]) == 0
+    assert builds(go) == 2, "another program is another result"
 
 
 def test_two_builds_at_once_build_once(go: Path) -> None:

@@ -97,17 +97,12 @@ def find_program(name: str) -> Path:
     return path
 
 
-def find_crds() -> Path:
-    """Find the directory with the foreign kinds' CRDs; raises SetupError."""
-    path = built_directory() / "crds"
-    if not path.exists():
-        raise SetupError(f"no CRDs at {path}: 'make controlplane' fetches them")
-    return path
+def find_crds(folder: str = "") -> Path:
+    """Find the directory with the foreign kinds' CRDs; raises SetupError.
 
-
-def find_spoke_crds() -> Path:
-    """Find the directory with the CRDs that OCM's agents need on a spoke; raises SetupError."""
-    path = find_crds() / "spoke"
+    `folder`: "" what every hub has; `spoke`, `hub-policies` and `spoke-policies` what agents need.
+    """
+    path = built_directory() / "crds" / folder
     if not path.exists():
         raise SetupError(f"no CRDs at {path}: 'make controlplane' fetches them")
     return path

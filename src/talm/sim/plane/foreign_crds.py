@@ -17,7 +17,7 @@ import yaml
 from talm.api.kinds import CRD, Kind
 from talm.errors import AlreadyExists, SetupError
 from talm.kube.client import Client
-from talm.sim.plane.binaries import find_crds, find_spoke_crds
+from talm.sim.plane.binaries import find_crds
 
 ESTABLISHED_TIMEOUT_S: Final = 60.0  # a second each on an idle machine, several at once
 POLL_S: Final = 0.05
@@ -49,18 +49,18 @@ def _kind_of(body: dict[str, Any]) -> Kind:
     return Kind(spec["group"], stored, names["kind"], names["plural"], namespaced)
 
 
-async def install(client: Client) -> list[str]:
-    """Create the foreign CRDs that the hub does not serve.
+async def install(client: Client, folder: str = "") -> list[str]:
+    """Create the CRDs of `folder` (see `find_crds`) that the API server does not serve.
 
     Returns the names of those it created, once the API server serves them.  Raises ApiError, and
     SetupError when they are not here or one is not served in time.
     """
-    return await _install(client, read_definitions(find_crds()))
+    return await _install(client, read_definitions(find_crds(folder)))
 
 
 async def install_on_spoke(client: Client) -> list[str]:
     """The same on a spoke: what the work agent keeps its books in."""
-    return await _install(client, read_definitions(find_spoke_crds()))
+    return await install(client, "spoke")
 
 
 async def _install(client: Client, wanted: list[Definition]) -> list[str]:

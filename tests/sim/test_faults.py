@@ -7,18 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from talm.api import kinds
+from talm.api.words import MANUAL_NAMESPACE
 from talm.errors import SetupError
-from talm.sim.faults import Faults, parse_faults
+from talm.sim.faults import BEHIND_S, FAULTS, Faults, parse_faults
 from talm.sim.fleet import cluster_names
 from talm.sim.links import LinkState
 from talm.sim.mischief import SLOW_RTT_S, Mischief, with_outcomes
 from talm.sim.spoke.memoryspoke import always_succeeds
-from talm.sim.spoke.spokejobs import Outcome
+from talm.sim.spoke.spokejobs import Outcome, SpokeTimes
 
-from .oneworld import CLUSTER, World
+from .oneworld import CLUSTER, World, job
 from .virtual import virtual
 
 NAMES = cluster_names(100)
+HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "simulate-a-fleet.md"
 
 
 def struck(faults: Faults, fault: str) -> list[str]:
@@ -141,3 +144,82 @@ async def test_restarting_and_rebooting_clusters_still_answer_in_between() -> No
         statuses.add(condition["status"])
     mischief.stop()
     assert statuses == {"True", "False"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "moment"),
+    [("cut-at-namespace", 0.0), ("cut-when-active", 1.0), ("cut-at-success", 61.0)],
+)
+@virtual
+async def test_a_link_is_cut_at_its_moment_and_returns(fault: str, moment: float) -> None:
+    world = World(times=SpokeTimes(call_s=0, job_sync_s=0.5, pod_start_s=0.5))
+    strike(world, f"{fault}=1,offline-for=100")
+    seen: list[tuple[float, LinkState]] = []
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    world.link.on_change.append(lambda state: seen.append((loop.time() - began, state)))
+    await world.have(kinds.NAMESPACE, MANUAL_NAMESPACE)
+    await world.spoke.create(kinds.JOB, MANUAL_NAMESPACE, job("pre-cache", MANUAL_NAMESPACE))
+    await asyncio.sleep(200)
+    assert [(round(at, 3), state) for at, state in seen] == [
+        (moment, LinkState.DOWN),
+        (moment + 100, LinkState.UP),
+    ]
+
+
+@virtual
+async def test_what_earlier_runs_have_left_is_there_and_stuck_until_somebody_helps() -> None:
+    world = World()
+    strike(world, "old-job=1,stuck-leftovers=1,stuck-for=50")
+    assert world.spoke.leftovers() == [
+        f"Job {MANUAL_NAMESPACE}/pre-cache",
+        f"Namespace /{MANUAL_NAMESPACE}",
+    ]
+    assert world.spoke.job_uids() == {}, "it is of nobody's run here"
+    await world.spoke.delete(kinds.NAMESPACE, "", MANUAL_NAMESPACE, "Background")
+    await asyncio.sleep(49)
+    assert world.spoke.leftovers() == [f"Namespace /{MANUAL_NAMESPACE}"]
+    await asyncio.sleep(2)
+    assert world.spoke.leftovers() == []
+
+
+@virtual
+async def test_a_late_controller_leaves_the_status_empty_and_a_slow_end_shows_its_target_alone() -> (
+    None
+):
+    world = World(scenario=with_outcomes(always_succeeds, {CLUSTER: FAILING}))
+    strike(world, "late-jobs=1,slow-ends=1")
+    await world.have(kinds.NAMESPACE, MANUAL_NAMESPACE)
+    await world.spoke.create(kinds.JOB, MANUAL_NAMESPACE, job("pre-cache", MANUAL_NAMESPACE))
+    told: list[tuple[str, ...]] = []
+    for _ in range(700):
+        await asyncio.sleep(0.1)
+        found = await world.spoke.get(kinds.JOB, MANUAL_NAMESPACE, "pre-cache")
+        told.append(tuple(c["type"] for c in found["status"].get("conditions") or ()))
+        if len(told) == 29:
+            assert found["status"] == {}
+    assert 29 <= told.count(("FailureTarget",)) <= 31
+    assert told[-1] == ("FailureTarget", "Failed")
+
+
+FAILING = parse_faults("job-fails=1").plan([CLUSTER])[CLUSTER]
+
+
+@virtual
+async def test_a_clock_that_is_behind_and_agents_that_know_less_are_set_at_once() -> None:
+    world = World()
+    strike(world, "clock-behind=1,old-agent=1,no-field=1,no-verdict=1,slow-actions=1")
+    assert world.site.clock.skew.total_seconds() == BEHIND_S
+    habits = world.site.works.habits
+    assert (habits.watches, habits.freezes, len(habits.mutes)) == (False, False, 1)
+    assert world.site.policies.silent
+    world.action("a", "Create", template={"apiVersion": "v1", "kind": "Namespace"})
+    await asyncio.sleep(1)
+    assert world.hub.get(kinds.ACTION, "a", CLUSTER).get("status") is None
+    await asyncio.sleep(2)
+    assert world.completed("a") is not None
+
+
+def test_the_how_to_lists_every_fault() -> None:
+    text = HOWTO.read_text()
+    assert [name for name in FAULTS if f"`{name}`" not in text] == []

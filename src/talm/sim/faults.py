@@ -21,21 +21,38 @@ from talm.errors import SetupError
 
 FAULTS: Final[Mapping[str, str]] = {
     "offline": "clusters whose link is down from the start (see offline-for)",
-    "offline-for": "seconds after which offline clusters return (default: never)",
+    "cut-at-namespace": "clusters whose link goes down when the pre-caching namespace was made",
+    "cut-when-active": "clusters whose link goes down when the Job's pod is ready",
+    "cut-at-success": "clusters whose link goes down at the moment of success",
+    "offline-for": "seconds after which clusters whose link went down return (default: never)",
+    "list-anew": "1: they were away too long to resume; their agents list everything (0)",
     "flap": "clusters whose link goes down and up again and again",
     "flap-every": "seconds from one change of a flapping link to the next, on average (20)",
     "half-dead": "clusters whose hub watch dies silently, again and again",
     "slow": "clusters with a round trip of half a second",
     "lost-put": "part of the action results that never reach the hub (all clusters)",
+    "slow-actions": "clusters whose one worker for actions is busy for 2 s before each",
     "agent-restart": "clusters whose agents restart again and again",
     "spoke-reboot": "clusters that reboot again and again, killing what runs",
     "stuck-namespace": "clusters where a finalizer keeps namespaces from going",
+    "leftovers": "clusters where a run that crashed has left its namespace",
+    "old-job": "clusters where an earlier run has left a Job that succeeded",
+    "stuck-leftovers": "clusters where a finalizer keeps a crashed run's namespace from going",
+    "stuck-for": "seconds after which somebody removes such finalizers (default: never)",
     "clock-skew": "seconds that the spokes' clocks may be wrong, either way (all clusters)",
+    "clock-behind": "clusters whose clock is ten minutes behind: the hub collects actions at once",
+    "old-agent": "clusters whose work agent knows neither feedback by events nor rules",
+    "no-field": "clusters whose work agent leaves out one field of its feedback",
+    "no-verdict": "clusters that never say whether they comply with a policy",
+    "late-jobs": "clusters whose Job controller is 3 s behind: a new Job's status stays empty",
+    "slow-ends": "clusters where a failing Job says FailureTarget alone for 3 s",
     "job-fails": "clusters whose Jobs end with a non-zero exit code",
     "job-hangs": "clusters whose Jobs run until their deadline",
     "pull-back-off": "clusters whose Jobs never become ready",
 }
-_PLAIN: Final = frozenset({"offline-for", "flap-every", "clock-skew"})  # seconds, not clusters
+# Numbers, not clusters.
+_PLAIN: Final = frozenset({"offline-for", "list-anew", "flap-every", "stuck-for", "clock-skew"})
+BEHIND_S: Final = -600.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,6 +63,8 @@ class ClusterFaults:
     lost_put: float = 0.0
     skew_s: float = 0.0
     offline_for_s: float | None = None
+    lists_anew: bool = False
+    stuck_for_s: float | None = None
     flap_every_s: float = 20.0
 
 
@@ -76,11 +95,14 @@ class Faults:
     def _of(self, cluster: str, struck: set[str]) -> ClusterFaults:
         skew_s = self.counts.get("clock-skew", 0.0)
         dice = random.Random(f"{self.seed} clock {cluster}")
+        drawn_s = dice.uniform(-skew_s, skew_s) if skew_s else 0.0
         return ClusterFaults(
             struck=frozenset(struck),
             lost_put=self.shares.get("lost-put", self.counts.get("lost-put", 0.0)),
-            skew_s=dice.uniform(-skew_s, skew_s) if skew_s else 0.0,
+            skew_s=BEHIND_S if "clock-behind" in struck else drawn_s,
             offline_for_s=self.counts.get("offline-for"),
+            lists_anew=bool(self.counts.get("list-anew")),
+            stuck_for_s=self.counts.get("stuck-for"),
             flap_every_s=self.counts.get("flap-every", 20.0),
         )
 

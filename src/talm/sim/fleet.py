@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -58,7 +58,8 @@ class FleetSettings:
     `controllers`: play the hub's own too (collector, placements, policies, availability);
     off where the hub has real ones.
     `agents`: play the view agents, the action agents and their collector; off where real ones run.
-    `add_ons`: the clusters have the add-on that answers views and carries out actions.
+    `add_ons`: the clusters have the add-on that answers views and carries out actions, but those
+    in `plain`.
     `work_agents`: play the work agents, with `habits`; off where real ones run.
     """
 
@@ -78,6 +79,7 @@ class FleetSettings:
     controllers: bool = True
     agents: bool = True
     add_ons: bool = True
+    plain: Collection[str] = ()
     work_agents: bool = True
     habits: WorkHabits = dataclasses.field(default_factory=WorkHabits)
 
@@ -97,6 +99,8 @@ class Fleet:
         self.names = cluster_names(clusters) if isinstance(clusters, int) else list(clusters)
         self.settings = settings or FleetSettings()
         self.sites: dict[str, Site] = {}
+        self.propagator: Propagator | None = None
+        """The hub's, while it is played."""
         self._client = client
         self._spokes = spokes or {}
         self._links: dict[str, Link] = {}
@@ -190,7 +194,13 @@ class Fleet:
 
     async def _register(self, hub: BoundedHub, clock: Clock) -> None:
         add_ons = self.settings.add_ons and await self._client.serves(kinds.ADD_ON)
-        keeper = ClusterKeeper(hub, clock, grace_s=self.settings.grace_s, add_ons=add_ons)
+        keeper = ClusterKeeper(
+            hub,
+            clock,
+            grace_s=self.settings.grace_s,
+            add_ons=add_ons,
+            plain=self.settings.plain,
+        )
         facts = self.settings.facts
         await asyncio.gather(*(keeper.register(name, facts) for name in self.names))
         if self.settings.controllers:
@@ -210,7 +220,7 @@ class Fleet:
             scheduler = Scheduler(
                 hub, clock, self.names, require_set_binding=settings.require_set_binding
             )
-            propagator = Propagator(hub, is_cluster=scheduler.knows)
+            propagator = self.propagator = Propagator(hub, is_cluster=scheduler.knows)
             self._stops += [scheduler, propagator]
             also_policy = propagator.policy_changed
             self._follow_placements(scheduler, propagator)

@@ -297,3 +297,16 @@ class TestTheEnd:
         assert not works.is_there("w")
         assert works.world.spoke.leftovers() == []
         assert works.jobs() == 1
+
+
+@virtual
+async def test_a_field_that_an_agent_leaves_out_is_told_as_if_the_object_lacked_it() -> None:
+    works = Works(WorkHabits(mutes=frozenset({"it"})))
+    works.put("w", NAMESPACE, job("pre-cache", SPACE), configs=(JOB,))
+    await asyncio.sleep(200)
+    (entry,) = [
+        e
+        for e in works.get("w")["status"]["resourceStatus"]["manifests"]
+        if e["resourceMeta"]["kind"] == "Job"
+    ]
+    assert entry["statusFeedback"] == {}

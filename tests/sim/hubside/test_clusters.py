@@ -128,3 +128,12 @@ async def test_an_unreachable_hub_learns_of_it_later() -> None:
     hub.unreachable = False
     await asyncio.sleep(10)
     assert available(hub)["status"] == "Unknown"
+
+
+@virtual
+async def test_a_plain_cluster_has_no_add_on_beside_others_that_have() -> None:
+    hub, _ = await kept(add_ons=True, plain={"c1"})
+    assert hub.list(kinds.ADD_ON) == []
+    keeper = ClusterKeeper(hub, Clock(start=START), add_ons=True, plain={"c1"})
+    await keeper.register("c2", ClusterFacts())
+    assert [o["metadata"]["namespace"] for o in hub.list(kinds.ADD_ON)] == ["c2"]

@@ -34,7 +34,7 @@ class Governed:
         chosen = plan or PolicyPlan(remediation_s=10)
         self.world = World(policies=lambda _cluster, _policy: chosen)
         self.hub = self.world.hub
-        propagator = Propagator(self.hub, is_cluster={CLUSTER, OTHER}.__contains__)
+        self.engine = propagator = Propagator(self.hub, is_cluster={CLUSTER, OTHER}.__contains__)
         self.hub.watch(kinds.POLICY, Policy, propagator.policy_changed)
         self.hub.watch(kinds.PLACEMENT_BINDING, Binding, propagator.binding_changed)
         self.hub.watch(kinds.PLACEMENT_DECISION, Decision, propagator.decision_changed)
@@ -224,3 +224,39 @@ async def test_a_deleted_child_comes_back_without_status() -> None:
     hub.hub.remove(kinds.POLICY, CHILD, OTHER)
     await asyncio.sleep(1)
     assert "status" not in hub.children()[OTHER]
+
+
+@virtual
+async def test_a_child_that_is_not_made_leaves_its_cluster_without_a_word_in_the_root() -> None:
+    here = Governed()
+    here.engine.childless.add(OTHER)
+    here.root()
+    here.decide("all", CLUSTER, OTHER)
+    here.bind("all", "all")
+    await asyncio.sleep(5)
+    assert set(here.children()) == {CLUSTER}
+    (root,) = [p for p in here.hub.list(kinds.POLICY) if p["metadata"]["name"] == ROOT]
+    words = {e["clustername"]: e.get("compliant") for e in root["status"]["status"]}
+    assert words == {CLUSTER: "NonCompliant", OTHER: None}
+
+
+@virtual
+async def test_templates_that_cannot_be_resolved_are_marked_until_they_can() -> None:
+    here = Governed()
+    here.engine.unresolved.add(CLUSTER)
+    here.root()
+    here.decide("all", CLUSTER)
+    here.bind("all", "all")
+
+    def marks() -> dict[str, str]:
+        child = here.hub.get(kinds.POLICY, CHILD, CLUSTER)
+        (template,) = child["spec"]["policy-templates"]
+        found: dict[str, str] = template["objectDefinition"]["metadata"].get("annotations") or {}
+        return found
+
+    await asyncio.sleep(5)
+    assert list(marks()) == ["policy.open-cluster-management.io/hub-templates-error"]
+    here.engine.unresolved.clear()
+    here.engine.resolve_again()
+    await asyncio.sleep(5)
+    assert marks() == {}

@@ -8,6 +8,7 @@ everything else is done again whenever the action is looked at.  So a failed act
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -35,6 +36,8 @@ class ActionAgent(Agent[Action]):
 
     def __init__(self, post: Post, *, name: str = "actions") -> None:
         super().__init__(post, name=name)
+        self.busy_s = 0.0
+        """How long the worker is busy with something else before each action."""
         self._handlers: Mapping[str, tuple[str, Handler]] = {
             "Create": ("CreateResourceFailed", self._create),
             "Update": ("UpdateResourceFailed", self._update),
@@ -49,6 +52,8 @@ class ActionAgent(Agent[Action]):
         last = find(action.status.conditions, COMPLETED)
         if last is not None and last.status == "True":
             return None
+        if self.busy_s:
+            await asyncio.sleep(self.busy_s)
         kind, result = action.spec.action_type, action.status.result
         reason, carry_out = self._handlers.get(kind, ("ActionTypeInvalid", self._unknown))
         try:

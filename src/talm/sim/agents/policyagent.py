@@ -53,6 +53,8 @@ class PolicyAgent(Agent[Policy]):
         super().__init__(post, name="policies")
         self.compliant: dict[str, bool] = {}
         """What is true on the spoke, by child's name; survives policy and process."""
+        self.silent = False
+        """Nothing is reported: the children stay without `compliant`."""
         self._scenario = scenario
         self._evaluation_s = evaluation_s
         self._ready_at: dict[str, float] = {}
@@ -103,7 +105,7 @@ class PolicyAgent(Agent[Policy]):
     async def _report(self, child: Policy, spec: Mapping[str, Any]) -> None:
         meta = child.metadata
         verdict = COMPLIANT if self.compliant[meta.name] else NON_COMPLIANT
-        if child.status.compliant == verdict:
+        if self.silent or child.status.compliant == verdict:
             return
         now = self.post.clock.now()
         details = [_detail(name, verdict, format_time(now)) for name in template_names(spec)]

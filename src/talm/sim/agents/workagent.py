@@ -35,6 +35,7 @@ from talm.sim.agents.workwire import (
     config_of,
     status_of,
     with_status,
+    without,
 )
 
 RESYNC_S: Final = (240.0, 360.0)
@@ -47,13 +48,15 @@ class WorkHabits:
 
     `poll_s`: the bounds of the pause between two reads; on a cluster with one control-plane node
     (60, 114).  `watches`: feedback by events (OCM >= 1.2).  `freezes`: condition rules are known
-    (OCM >= 1.0).
+    (OCM >= 1.0).  `mutes`: names in feedback rules for which nothing is ever told, as where the
+    object lacks the field.
     """
 
     poll_s: tuple[float, float] = (10.0, 19.0)
     resync_s: tuple[float, float] = RESYNC_S
     watches: bool = True
     freezes: bool = True
+    mutes: frozenset[str] = frozenset()
 
 
 class NotDone(TalmError):
@@ -161,7 +164,7 @@ class WorkAgent:
                 served = await self.post.mapper.for_kind(group, version, str(body.get("kind", "")))
             except NoMapping as exc:
                 raise NotDone(str(exc)) from exc
-            config = config_of(work.spec, served.kind, body)
+            config = without(config_of(work.spec, served.kind, body), self.habits.mutes)
             found.append(Manifest(ordinal, served.kind, body, config))
         return found
 

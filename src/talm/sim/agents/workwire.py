@@ -158,3 +158,16 @@ def with_status(work: Work, conditions: Conditions, manifests: tuple[ManifestSta
     """The work with another status."""
     status = WorkStatus(conditions=conditions, resource_status=ResourceStatus(manifests=manifests))
     return msgspec.structs.replace(work, status=status)
+
+
+def without(config: Config, mutes: frozenset[str]) -> Config:
+    """The rules, but nothing is told under these names."""
+    if not mutes:
+        return config
+    rules = tuple(
+        msgspec.structs.replace(
+            rule, json_paths=tuple(p for p in rule.json_paths or () if p.name not in mutes)
+        )
+        for rule in config.feedback_rules or ()
+    )
+    return msgspec.structs.replace(config, feedback_rules=rules)

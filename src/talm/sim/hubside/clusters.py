@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import structlog
@@ -45,6 +45,7 @@ class ClusterKeeper:
     """Registers clusters and keeps their availability; one per hub.
 
     `grace_s`: from the link's end to Unknown; `recover_s`: from its return to Available.
+    `add_ons`: the clusters have the add-on that answers views, but those in `plain`.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class ClusterKeeper:
         grace_s: float = GRACE_S,
         recover_s: float = 1.0,
         add_ons: bool = False,
+        plain: Collection[str] = (),
     ) -> None:
         self._hub = hub
         self._clock = clock
         self._grace_s = grace_s
         self._recover_s = recover_s
         self._add_ons = add_ons
+        self._plain = frozenset(plain)
         self._conditions: dict[str, list[Condition]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._writes: dict[str, asyncio.Task[None]] = {}
@@ -78,7 +81,7 @@ class ClusterKeeper:
         if claims:
             status["clusterClaims"] = claims
         await self._patch_status(name, status)
-        if self._add_ons:
+        if self._has_add_on(name):
             where = {"name": ADD_ON_NAME, "namespace": name}
             home = {"installNamespace": "open-cluster-management-agent-addon"}
             await self._ensure(kinds.ADD_ON, {"metadata": where, "spec": home})
@@ -134,15 +137,18 @@ class ClusterKeeper:
         await self._patch_status(name, {"conditions": self._conditions[name]})
         taint = {"key": UNREACHABLE, "effect": "NoSelect", "timeAdded": self._clock.stamp()}
         await self._hub.merge_patch(kinds.MANAGED_CLUSTER, name, {"spec": {"taints": [taint]}})
-        if self._add_ons:
+        if self._has_add_on(name):
             await self._write_add_on(name, ("Unknown", SILENT, SILENT_TEXT))
 
     async def _return(self, name: str) -> None:
         self._set_available(name, "True", *_IS_AVAILABLE)
         await self._patch_status(name, {"conditions": self._conditions[name]})
         await self._hub.merge_patch(kinds.MANAGED_CLUSTER, name, {"spec": {"taints": None}})
-        if self._add_ons:
+        if self._has_add_on(name):
             await self._write_add_on(name, _ADD_ON_WORKS)
+
+    def _has_add_on(self, name: str) -> bool:
+        return self._add_ons and name not in self._plain
 
     def _set_available(self, name: str, status: str, reason: str, message: str) -> None:
         new = {"type": AVAILABLE, "status": status, "reason": reason, "message": message}

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from talm.api import kinds
+from talm.api.words import HUB_TEMPLATES_ERROR
 from talm.errors import AlreadyExists, NotFound
 from talm.sim.agents.base import Hub
 from talm.sim.agents.workqueue import SerialQueue
@@ -52,11 +53,15 @@ class Propagator:
     def __init__(self, hub: Hub, *, is_cluster: Callable[[str], bool]) -> None:
         self._hub = hub
         self._is_cluster = is_cluster
+        self.childless: set[str] = set()
+        """Clusters that get no child policy, though they are selected."""
+        self.unresolved: set[str] = set()
+        """Clusters for which hub templates cannot be resolved."""
         self._roots: dict[str, Policy] = {}
         self._children: dict[str, dict[str, Policy]] = {}
         self._bindings: dict[str, Binding] = {}
         self._decisions: dict[str, dict[str, list[str]]] = {}
-        self._written: dict[tuple[str, str], tuple[str, int, bool]] = {}
+        self._written: dict[tuple[str, str], tuple[str, int, bool, bool]] = {}
         self._queue = SerialQueue(self._propagate, name="policies")
 
     def policy_changed(self, namespace: str, name: str, new: Policy | None) -> None:
@@ -97,6 +102,11 @@ class Propagator:
             known[name] = [placement, *new.clusters]
         self._look_at(namespace)
 
+    def resolve_again(self) -> None:
+        """Look at every root again, as its annotation `trigger-update` has the real one do."""
+        for key in self._roots:
+            self._queue.add(key)
+
     def stop(self) -> None:
         """Propagate nothing more."""
         self._queue.stop()
@@ -123,7 +133,7 @@ class Propagator:
         await self._all(self._remove(key, cluster) for cluster in gone)
         await self._all(
             self._place(root, spec, cluster, enforce=not own and cluster in chosen.enforced)
-            for cluster in sorted(chosen.members)
+            for cluster in sorted(chosen.members - self.childless)
         )
         await self._report(root, roll_up(chosen, self._children.get(key, {})))
         return None
@@ -164,11 +174,14 @@ class Propagator:
     ) -> None:
         meta = root.metadata
         key = f"{meta.namespace}/{meta.name}"
-        wanted = (meta.uid, meta.generation, enforce)
+        broken = cluster in self.unresolved
+        wanted = (meta.uid, meta.generation, enforce, broken)
         known = cluster in self._children.get(key, {})
         if known and self._written.get((key, cluster)) == wanted:
             return
         body = child_of(root, spec, cluster, enforce=enforce)
+        if broken:
+            _mark_unresolved(body)
         try:
             if known:
                 await self._patch(body)
@@ -237,6 +250,14 @@ def child_of(
         },
         "spec": json.loads(_CLUSTER_NAME.sub(cluster, text)),
     }
+
+
+def _mark_unresolved(child: Mapping[str, Any]) -> None:
+    """Say on each template that its hub templates could not be resolved, as the real one does."""
+    for template in child["spec"].get("policy-templates") or ():
+        meta = template["objectDefinition"].setdefault("metadata", {})
+        text = "failed to resolve the template: configmaps not found"
+        meta["annotations"] = {**meta.get("annotations", {}), HUB_TEMPLATES_ERROR: text}
 
 
 def roll_up(chosen: Selection, children: Mapping[str, Policy]) -> dict[str, Any]:

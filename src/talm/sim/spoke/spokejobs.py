@@ -140,6 +140,10 @@ class JobController:
         self._on_success = on_success
         self.created: list[tuple[Key, str]] = []
         """Every Job ever created here: key and uid."""
+        self.lag_s = 0.0
+        """How far the controller is behind: so long a new Job's status stays empty."""
+        self.linger_s = 0.0
+        """How much longer the pod of a failing Job takes to end: FailureTarget stands alone."""
         self._cluster = cluster
         self._store = store
         self._clock = clock
@@ -192,7 +196,7 @@ class JobController:
             del self._tasks[uid]
 
     async def _live(self, job: Object) -> None:
-        await self._clock.sleep(self._times.job_sync_s)
+        await self._clock.sleep(self._times.job_sync_s + self.lag_s)
         if not job["spec"].get("suspend"):
             start = {"startTime": self._clock.stamp(), "uncountedTerminatedPods": {}}
             deadline = job["spec"].get("activeDeadlineSeconds")
@@ -266,7 +270,7 @@ class JobController:
         target = _condition("FailureTarget", *why, self._clock.stamp())
         status = {**self._start(job), "ready": 0, "conditions": [target]}
         self._store.put_status(kinds.JOB, job, {**status, "terminating": 1})
-        await self._clock.sleep(grace_s)
+        await self._clock.sleep(grace_s + self.linger_s)
         self._pods.pop(job["metadata"]["uid"], None)
         failed = _condition("Failed", *why, self._clock.stamp())
         count = int(status.get("failed", 0)) + 1

@@ -61,6 +61,7 @@ class FleetSettings:
     `add_ons`: the clusters have the add-on that answers views and carries out actions, but those
     in `plain`.
     `work_agents`: play the work agents, with `habits`; off where real ones run.
+    `policy_engine`: play the policy propagator and the clusters' policy controllers; the same.
     """
 
     pace: float = 1.0
@@ -81,6 +82,7 @@ class FleetSettings:
     add_ons: bool = True
     plain: Collection[str] = ()
     work_agents: bool = True
+    policy_engine: bool = True
     habits: WorkHabits = dataclasses.field(default_factory=WorkHabits)
 
 
@@ -211,7 +213,7 @@ class Fleet:
     def _watch(self, hub: BoundedHub, clock: Clock) -> None:
         settings = self.settings
         links = self._links
-        also_action = also_policy = None
+        also_action = None
         if settings.controllers and settings.agents:
             collector = ActionCollector(hub, clock, keep_s=settings.keep_actions_s)
             self._stops.append(collector)
@@ -220,10 +222,12 @@ class Fleet:
             scheduler = Scheduler(
                 hub, clock, self.names, require_set_binding=settings.require_set_binding
             )
-            propagator = self.propagator = Propagator(hub, is_cluster=scheduler.knows)
-            self._stops += [scheduler, propagator]
-            also_policy = propagator.policy_changed
-            self._follow_placements(scheduler, propagator)
+            self._stops.append(scheduler)
+            if settings.policy_engine:
+                self.propagator = Propagator(hub, is_cluster=scheduler.knows)
+                self._stops.append(self.propagator)
+            self._follow_placements(scheduler, self.propagator)
+        also_policy = self.propagator.policy_changed if self.propagator else None
         views: Feed[View] = Feed(links, VIEWS, shrink=own_bytes)
         actions: Feed[Action] = Feed(links, ACTIONS, also=also_action)
         policies: Feed[Policy] = Feed(
@@ -236,13 +240,14 @@ class Fleet:
         if settings.agents and settings.add_ons:
             self._inform(kinds.VIEW, View, views)
             self._inform(kinds.ACTION, Action, actions)
-        if settings.controllers:
+        if self.propagator:
             self._inform(kinds.POLICY, Policy, policies)
 
-    def _follow_placements(self, scheduler: Scheduler, propagator: Propagator) -> None:
+    def _follow_placements(self, scheduler: Scheduler, propagator: Propagator | None) -> None:
         def decided(namespace: str, name: str, new: Decision | None) -> None:
             scheduler.decision_changed(namespace, name, new)
-            propagator.decision_changed(namespace, name, new)
+            if propagator:
+                propagator.decision_changed(namespace, name, new)
 
         self._inform(kinds.MANAGED_CLUSTER, Cluster, Feed({}, 0, also=scheduler.cluster_changed))
         self._inform(kinds.PLACEMENT, Placement, Feed({}, 0, also=scheduler.placement_changed))
@@ -250,7 +255,9 @@ class Fleet:
         self._inform(
             kinds.CLUSTER_SET_BINDING, SetBinding, Feed({}, 0, also=scheduler.binding_changed)
         )
-        self._inform(kinds.PLACEMENT_BINDING, Binding, Feed({}, 0, also=propagator.binding_changed))
+        if propagator:
+            bound: Feed[Binding] = Feed({}, 0, also=propagator.binding_changed)
+            self._inform(kinds.PLACEMENT_BINDING, Binding, bound)
 
     def _inform(self, kind: kinds.Kind, struct: type[Any], feed: Feed[Any]) -> None:
         informer = Informer(self._client, kind, struct, feed.on_change, optional=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from talm.api.cgu import PrecachingSpec
+from talm.api.progress import RECORD_KEY, ProgressRecord
 from talm.core.model import Effect, Fact, Sight
 from talm.errors import Unreachable
 from talm.hub.lookout import GOOD_FOR, Lookout
@@ -106,3 +108,17 @@ def test_what_was_to_be_looked_at_again_in_a_while_is_nearer_at_the_next_pass() 
     assert lookout.look("a", ORDER, NOW).recheck == 9 * SECOND
     assert lookout.look("a", ORDER, NOW + 7 * SECOND).recheck == 2 * SECOND
     assert spokes.looks == 1
+
+
+def test_the_record_that_came_is_decoded_and_one_that_cannot_be_read_is_none() -> None:
+    spokes = Spokes()
+    told = ProgressRecord(bytes_done=3, bytes_total=7)
+    text = msgspec.json.encode(told).decode()
+    spokes.shows = Sight(Fact.JOB_ACTIVE, progress={RECORD_KEY: text})
+    lookout = Lookout(spokes)
+    assert lookout.look("a", ORDER, NOW).record == told
+    assert lookout.look("a", ORDER, NOW).record is lookout.look("a", ORDER, NOW).record
+    for odd in ("{cut", '{"bytesDone": "many"}', '{"x":' + "[" * 10_000, "\ud800"):
+        spokes.shows = Sight(Fact.JOB_ACTIVE, progress={RECORD_KEY: odd})
+        spokes.tell("a")
+        assert lookout.look("a", ORDER, NOW).record is None

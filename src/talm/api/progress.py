@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+from collections.abc import Mapping
 from typing import Final
+
+import msgspec
 
 from .meta import Wire
 
@@ -121,3 +124,17 @@ class ProgressRecord(Wire, frozen=True, kw_only=True):
     pinned: bool | None = None
     not_pinned: str = ""
     heartbeat: dt.datetime | None = None
+
+
+_RECORD: Final = msgspec.json.Decoder(ProgressRecord)
+
+
+def read_record(data: Mapping[str, str]) -> ProgressRecord | None:
+    """The record in the data of the workload's ConfigMap; None when there is none that can be read.
+
+    Whoever runs the spoke may have written anything there, such as a million brackets.
+    """
+    try:
+        return _RECORD.decode(data.get(RECORD_KEY, ""))
+    except (ValueError, RecursionError):
+        return None

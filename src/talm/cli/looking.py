@@ -17,6 +17,7 @@ from talm.api import kinds
 from talm.api.cgu import ClusterGroupUpgrade
 from talm.api.kinds import Kind
 from talm.api.ocm import ManagedCluster, ManagedClusterAction, ManagedClusterView, ManifestWork
+from talm.api.progress import read_record
 from talm.api.words import (
     AVAILABLE_CONDITION,
     FINAL_PHASES,
@@ -26,7 +27,7 @@ from talm.api.words import (
     View,
 )
 from talm.cli.inclusters import Found, Key, Selected, read, read_managed
-from talm.cli.told import WORKS, order_of, read_record
+from talm.cli.told import WORKS, order_of
 from talm.cli.words import part
 from talm.core.fleet import stored_phases
 from talm.core.model import Cluster, Fact, Rules, Sight, Snapshot

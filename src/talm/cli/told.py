@@ -11,12 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import msgspec
-
 from talm.api import kinds
 from talm.api.cgu import ClusterGroupUpgrade, PrecachingSpec
 from talm.api.ocm import ManagedClusterView, ManifestWork
-from talm.api.progress import RECORD_KEY, ProgressRecord
+from talm.api.progress import ProgressRecord, read_record
 from talm.api.words import RUN_LABEL, View
 from talm.cli.inclusters import Selected
 from talm.core.fleet import stored_phases
@@ -91,14 +89,6 @@ def told_by(view: ManagedClusterView, run: str) -> Told | None:
     if result is None or (result.metadata.labels or {}).get(RUN_LABEL) != run:
         return None
     return _told(result.data or {}, view.spec.scope.update_interval_seconds)
-
-
-def read_record(data: Mapping[str, str]) -> ProgressRecord | None:
-    """The record in the data of the workload's ConfigMap; None when there is none that can be read."""
-    try:
-        return msgspec.json.decode(data.get(RECORD_KEY, ""), type=ProgressRecord)
-    except ValueError:
-        return None
 
 
 def _told(data: Mapping[str, str], interval_s: int) -> Told | None:

@@ -15,6 +15,7 @@ from typing import Final
 
 from talm.api.cgu import CguStatus, ClusterGroupUpgrade, PolicyRef
 from talm.api.precaching import PreCachingConfig
+from talm.api.progress import ProgressRecord
 from talm.api.words import Phase
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
@@ -97,13 +98,15 @@ class Sight:
     """One cluster as its transport sees it.
 
     `note` says in a sentence what is seen (an agent's error text included); `recheck` is when
-    looking again may tell more although nothing was heard; `progress` is the workload's record.
+    looking again may tell more although nothing was heard; `progress` is the workload's record
+    as it came, `record` the same decoded (None: none has come, or it cannot be read).
     """
 
     fact: Fact
     note: str = ""
     recheck: dt.timedelta | None = None
     progress: Mapping[str, str] = field(default_factory=dict)
+    record: ProgressRecord | None = None
 
 
 UNSEEN: Final = Sight(Fact.UNASKED)

@@ -2,7 +2,8 @@
 
 A pass looks at every cluster that is under way, and of a thousand few have changed since the last one.
 What was seen stands until an event of that cluster, an effect of ours on it, another order, or the moment
-at which time alone may tell more.
+at which time alone may tell more.  The workload's record, of which thousands may come each second, is decoded
+once for each that comes, and not at each pass.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from talm.api.progress import read_record
 from talm.core.model import Effect, Sight
 from talm.spokes.base import Order, Transport
 
@@ -41,7 +43,7 @@ class Lookout:
         asked = (order.run, order.job_deadline_s, order.clusters)
         seen = self._seen.get(cluster)
         if seen is None or seen.asked != asked or now >= seen.until:
-            sight = self._transport.look(cluster, order, now)
+            sight = _decoded(self._transport.look(cluster, order, now))
             good_for = GOOD_FOR if sight.recheck is None else min(GOOD_FOR, sight.recheck)
             self._seen[cluster] = _Seen(sight, asked, now, now + good_for)
             return sight
@@ -62,3 +64,8 @@ class Lookout:
 
     def _forget(self, cluster: str) -> None:
         self._seen.pop(cluster, None)
+
+
+def _decoded(sight: Sight) -> Sight:
+    """The sight with the record that came with it."""
+    return replace(sight, record=read_record(sight.progress)) if sight.progress else sight

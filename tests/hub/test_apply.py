@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from talm.api import kinds
+from talm.api.cacherecord import CACHE_RECORD
 from talm.api.cgu import ClusterGroupUpgrade, PolicyRef, PrecachingSpec
 from talm.api.words import FINALIZER, Phase
 from talm.core.decide import Decision, Stage
@@ -91,7 +92,7 @@ async def store(hub: FakeHub) -> AsyncIterator[Store]:
 @pytest.fixture
 def applier(hub: FakeHub, store: Store, spokes: Spokes) -> Applier:
     placements = Placements(hub.client, store)
-    return Applier(hub.client, cast(Transport, spokes), placements, Throttle(4))
+    return Applier(hub.client, cast(Transport, spokes), placements, store.records, Throttle(4))
 
 
 def seen(of: ClusterGroupUpgrade) -> Snapshot:
@@ -126,6 +127,21 @@ async def test_each_cluster_is_given_its_own_specification(
     order = replace(ORDER, others={"c2": other})
     await applier.apply(seen(cgu()), preparing([move("c1"), move("c2")]), order)
     assert spokes.ordered == {"c1": ORDER.spec, "c2": other}
+
+
+async def test_an_end_is_recorded_before_its_clean_up_and_does_not_count_without(
+    applier: Applier, hub: FakeHub, spokes: Spokes
+) -> None:
+    ending = Move("c1", Phase.SUCCEEDED, (Effect.REMOVE,))
+    of = seen(cgu(phases={"c1": "Active", "c2": "Active"}))
+    hub.refusals["apply", CACHE_RECORD] = refusal(500)
+    _, outcomes = await applier.apply(of, preparing([ending, move("c2")]), ORDER)
+    assert outcomes.failed.keys() == {"c1"}
+    assert [cluster for cluster, _ in spokes.done] == ["c2"], "nobody else is held"
+    hub.refusals.clear()
+    spokes.trouble["c1"] = refusal(500)
+    await applier.apply(of, preparing([ending]), ORDER)
+    assert hub.truth(kinds.CONFIG_MAP, CACHE_RECORD, "c1")["data"]["result"] == "Succeeded"
 
 
 async def test_moves_without_effects_are_made_without_anybody(
@@ -184,7 +200,13 @@ async def test_the_furthest_have_the_first_turn_and_who_failed_the_last(
         move("done", Phase.SUCCEEDED),
         move("left", None),
     ]
-    one_hand = Applier(applier._client, applier._transport, applier._placements, Throttle(1))
+    one_hand = Applier(
+        applier._client,
+        applier._transport,
+        applier._placements,
+        applier._records,
+        Throttle(1),
+    )
     await one_hand.apply(seen(cgu(status=precaching)), preparing(moves), ORDER)
     order = [cluster for cluster, _ in spokes.done]
     assert order[-1] == "broken"

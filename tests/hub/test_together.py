@@ -143,7 +143,9 @@ class Shell:
         )
         client = self.hub.client
         self.throttle = Throttle(3)
-        applier = Applier(client, lookout, Placements(client, self.store), self.throttle)
+        applier = Applier(
+            client, lookout, Placements(client, self.store), self.store.records, self.throttle
+        )
         self.recorder = EventRecorder(client, controller="talm", instance="0")
         self.persister = Persister(client, self.store)
         self.reconciler = Reconciler(

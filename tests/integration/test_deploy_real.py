@@ -25,6 +25,8 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 OPERATOR = "system:serviceaccount:talm-system:talm-operator"
 OVERRIDES = "cluster-group-upgrade-overrides"
+RECORD = "precache-record"
+RECORDED = ("get", "list", "watch", "create", "patch")
 
 
 def kubectl(hub: Hub, *args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -161,6 +163,7 @@ NEEDED = [
     *asks("get list watch create update patch delete", kinds.PLACEMENT_BINDING),
     *asks("create patch", kinds.EVENT),
     *(Ask(verb, kinds.CONFIG_MAP, name=OVERRIDES) for verb in ("get", "list", "watch")),
+    *(Ask(verb, kinds.CONFIG_MAP, name=RECORD) for verb in RECORDED),
     Ask("get", kinds.LEASE, "openshift-operators", "9a2365a3.openshift.io"),
     Ask("create", kinds.LEASE, "talm-system"),
     *(Ask(v, kinds.LEASE, "talm-system", "talm-operator") for v in ("get", "update", "patch")),
@@ -179,6 +182,7 @@ FORBIDDEN = [
     *asks("get create update patch", kinds.CLUSTER_ROLE_BINDING),
     *asks("get list watch update delete", kinds.EVENT),
     Ask("patch", kinds.CONFIG_MAP, name=OVERRIDES),
+    *(Ask(verb, kinds.CONFIG_MAP, name=RECORD) for verb in ("update", "delete")),
     Ask("create", kinds.LEASE, "kube-system"),
     Ask("update", kinds.LEASE, "openshift-operators", "9a2365a3.openshift.io"),
     Ask("update", kinds.LEASE, "talm-system", "another"),
@@ -203,6 +207,21 @@ def test_the_operator_lists_the_one_config_map_of_every_namespace(
     every = kubectl(deployed, *listing)
     assert every.returncode != 0
     assert "cannot list resource" in every.stderr
+
+
+def test_the_operator_makes_the_record_of_a_cluster_by_applying_it_and_no_other_config_map(
+    deployed: Hub, people: str
+) -> None:
+    def apply(name: str, images: str) -> subprocess.CompletedProcess[str]:
+        body = {"metadata": {"name": name, "namespace": people}, "data": {"images": images}}
+        given = {"apiVersion": "v1", "kind": "ConfigMap", **body}
+        applying = ["apply", "--server-side", "--as", OPERATOR, "-f", "-"]
+        return kubectl(deployed, *applying, stdin=yaml.safe_dump(given))
+
+    for images in ("1", "2"):
+        done = apply(RECORD, images)
+        assert done.returncode == 0, done.stderr
+    assert "forbidden" in apply("another", "1").stderr
 
 
 WRITES = "create update patch delete deletecollection"

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from talm.api.cacherecord import CacheRecord
 from talm.api.cgu import CguStatus, ClusterGroupUpgrade, PolicyRef
 from talm.api.precaching import PreCachingConfig
 from talm.api.progress import ProgressRecord
@@ -37,6 +38,8 @@ class Rules:
     setup_deadline: dt.timedelta = dt.timedelta(minutes=30)
     unavailable_grace: dt.timedelta = dt.timedelta(minutes=10)
     allowed_workload_images: tuple[str, ...] = ()
+    # A cluster cached longer ago is asked before the update starts whether it still is; None: nobody is.
+    verify_after: dt.timedelta | None = None
     unpins: bool = False  # pre-caching may pin images, which are let go when the CGU is over
 
 
@@ -195,7 +198,8 @@ class Snapshot:
     to the older CGU (`NAMESPACE/NAME`) that pre-caching of it belongs to; clusters of ours are absent.
     `sights` has the clusters that were looked at; the rest is unseen.  `watched_since` is when the operator
     began to see the hub without a gap (None: always).  `resolved` has the children of policies with
-    hub templates, by cluster; a policy is absent until all its children are known.
+    hub templates, by cluster; a policy is absent until all its children are known.  `records` are
+    the clusters' records of pre-caching, as far as anything may be decided by them.
     """
 
     now: dt.datetime
@@ -210,6 +214,7 @@ class Snapshot:
     placement_problems: Mapping[str, str] = field(default_factory=dict)
     watched_since: dt.datetime | None = None
     resolved: Mapping[PolicyRef, Mapping[str, ResolvedPolicy]] = field(default_factory=dict)
+    records: Mapping[str, CacheRecord] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

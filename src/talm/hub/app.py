@@ -169,7 +169,7 @@ class Operator:
             now=self._now,
             watched_since=lambda: self._vigil.since if self._vigil is not None else None,
         )
-        applier = Applier(client, lookout, Placements(client, store), throttle)
+        applier = Applier(client, lookout, Placements(client, store), store.records, throttle)
         recorder = EventRecorder(client, controller=kinds.CGU.kind, instance=_identity())
         reconciler = Reconciler(
             observer, applier, Persister(client, store), EventNotifier(recorder)

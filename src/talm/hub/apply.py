@@ -26,6 +26,7 @@ from talm.kube.client import Client
 from talm.spokes.base import Order, Transport
 
 from .placements import Placements
+from .records import Records
 from .throttle import Throttle
 
 log = structlog.get_logger(__name__)
@@ -56,11 +57,17 @@ class Applier:
     """The hands of the operator."""
 
     def __init__(
-        self, client: Client, transport: Transport, placements: Placements, throttle: Throttle
+        self,
+        client: Client,
+        transport: Transport,
+        placements: Placements,
+        records: Records,
+        throttle: Throttle,
     ) -> None:
         self._client = client
         self._transport = transport
         self._placements = placements
+        self._records = records
         self._throttle = throttle
 
     async def apply(
@@ -74,7 +81,7 @@ class Applier:
         """
         whole = decision.ends or decision.stage in {Stage.ENDED, Stage.DELETING}
         asking = _in_turn(seen, decision.moves)
-        begun, failed = await self._wave(asking, order, WHOLE if whole else _wave(seen))
+        begun, failed = await self._wave(seen, asking, order, WHOLE if whole else _wave(seen))
         moves = tuple(m for m in decision.moves if not m.effects or m.cluster in begun)
         decision = replace(decision, fleet=replace(decision.fleet, moves=moves))
         hub_failed = ""
@@ -86,7 +93,7 @@ class Applier:
         return decision, Outcomes(failed, hub_failed)
 
     async def _wave(
-        self, moves: Sequence[Move], order: Order, wave: Wave
+        self, seen: Snapshot, moves: Sequence[Move], order: Order, wave: Wave
     ) -> tuple[set[str], dict[str, str]]:
         """Begin with clusters, and finish those; who was begun with, and who failed."""
         until = time.monotonic() + wave.seconds
@@ -100,6 +107,7 @@ class Applier:
                 try:
                     async with self._throttle.slot():
                         own = order.for_cluster(move.cluster)
+                        await self._records.note(seen, move, own)
                         await self._transport.carry_out(move.cluster, move.effects, own)
                 except ApiError as exc:
                     failed[move.cluster] = str(exc)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from talm.api import kinds, ocm
+from talm.api.cacherecord import CACHE_RECORD, RecordMap
 from talm.api.cgu import ClusterGroupUpgrade
 from talm.api.meta import Condition, ObjectMeta
 from talm.api.precaching import PreCachingConfig
@@ -31,10 +32,13 @@ from talm.spokes.workdesk import BY_CLUSTER
 
 from .children import Children
 from .policyreader import read_policy
+from .records import Records
 
 Key = tuple[str, str]
 # Two informers follow policies; this is the one for those in clusters' namespaces.
 CHILD_POLICIES: Final = "childpolicies"
+# And two follow ConfigMaps: this is the one for what was cached where.
+CACHE_RECORDS: Final = "cacherecords"
 # kind of the informer (its plural), key, old, new
 OnEvent = Callable[[str, Key, Any, Any], None]
 
@@ -96,6 +100,11 @@ class Store:
             kinds.CONFIG_MAP, ocm.ConfigMap,
             field_selector=f"metadata.name={OVERRIDES_CONFIG_MAP}",
         )  # fmt: skip
+        record_maps: Informer[RecordMap] = informer(
+            kinds.CONFIG_MAP, RecordMap, name=CACHE_RECORDS,
+            field_selector=f"metadata.name={CACHE_RECORD}",
+        )  # fmt: skip
+        self.records = Records(client, record_maps)
 
     @property
     def informers(self) -> Mapping[str, Informer[Any]]:
@@ -159,6 +168,9 @@ class Store:
 
     def _hear(self, name: str) -> Callable[[Key, Any, Any], None]:
         def hear(key: Key, old: Any, new: Any) -> None:
+            if name == CACHE_RECORDS:
+                self.records.heard(key[0], new)
+                return  # nobody waits for one
             match name:
                 case kinds.MANAGED_CLUSTER.plural:
                     if not self._cluster_changed(key, new):

@@ -5,6 +5,8 @@
     python -m bench.hub --profile existing the existing operator's workload and choreography
     python -m bench.hub --transport manifest-work
                                            one ManifestWork for each cluster, none of which answers views
+    python -m bench.hub --clusters 5000 --job-seconds 120-420
+                                           Jobs of 120 to 420 s, so that 17 of them end in a second
 
 The operator is a process of its own, as it ships; the spokes (instant ones) are played by this
 process.  Calls are counted from the API server's audit log, CPU and memory are the kernel's.
@@ -15,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import sys
 import tempfile
 import time
@@ -58,11 +61,12 @@ class Run:
     """Times are seconds since the CGU's creation."""
 
     clusters: int
-    job_s: float
+    job_s: tuple[float, float]
     profile: str
     transport: str = "view-action"
     began: float = 0.0
     jobs: dict[str, float] = field(default_factory=dict)
+    ends: dict[str, float] = field(default_factory=dict)
     shown: dict[str, float] = field(default_factory=dict)
     writes: Counter[str] = field(default_factory=Counter)
     reads: int = 0
@@ -73,7 +77,9 @@ class Run:
     def plan(self, cluster: str, _: Mapping[str, Any]) -> JobPlan:
         """Called by the simulator when a Job was created."""
         self.jobs[cluster] = time.monotonic() - self.began
-        return JobPlan(duration_s=self.job_s, steps=2)
+        lasts = random.Random(cluster).uniform(*self.job_s)  # noqa: S311
+        self.ends[cluster] = self.jobs[cluster] + lasts
+        return JobPlan(duration_s=lasts, steps=2)
 
     def heard(self, _key: Any, _old: Any, new: ClusterGroupUpgrade | None) -> None:
         """Called for every change of the CGU."""
@@ -86,7 +92,7 @@ class Run:
 
     def lags(self) -> list[float]:
         """From a Job's end on the spoke to the CGU's status, sorted."""
-        return sorted(self.shown[c] - (self.jobs[c] + self.job_s) for c in self.shown)
+        return sorted(self.shown[c] - self.ends[c] for c in self.shown)
 
 
 async def measure(run: Run, limit_s: float) -> Run:
@@ -186,8 +192,8 @@ def table(runs: list[Run]) -> Table:
     shown = Table(title="pre-caching, instant spokes", show_lines=False)
     for title in (
         "profile", "transport", "clusters", "first / half / all Jobs s", "all succeeded s",
-        "status lag p50 / p99 s", "writes per cluster", "reads per cluster", "CPU ms per cluster", "RSS MB",
-        "API server CPU ms per cluster",
+        "status lag p50 / p99 s", "writes per cluster", "reads per cluster", "kB in / out per cluster",
+        "CPU ms per cluster", "RSS MB", "API server CPU ms per cluster",
     ):  # fmt: skip
         shown.add_column(title, justify="right")
     for run in runs:
@@ -197,16 +203,23 @@ def table(runs: list[Run]) -> Table:
             run.transport,
             f"{n:,}",
             f"{jobs[0]:.1f} / {jobs[n // 2]:.1f} / {jobs[-1]:.1f}",
-            f"{run.done_s:.1f} (Jobs of {run.job_s:g})",
+            f"{run.done_s:.1f} (Jobs of {'-'.join(f'{s:g}' for s in dict.fromkeys(run.job_s))})",
             f"{lags[len(lags) // 2]:.2f} / {lags[int(len(lags) * 0.99)]:.2f}",
             f"{sum(run.writes.values()) / n:.1f} "
             + str({verb: round(count / n, 1) for verb, count in sorted(run.writes.items())}),
             f"{run.reads / n:.2f}",
+            f"{run.operator.read_bytes / n / 1000:.0f} / {run.operator.written_bytes / n / 1000:.0f}",
             f"{run.operator.cpu_s * 1000 / n:.1f}",
             f"{run.operator.peak_mb:.0f}",
             f"{run.api_server.cpu_s * 1000 / n:.0f}",
         )
     return shown
+
+
+def _span(text: str) -> tuple[float, float]:
+    """Read `60` or `120-420`."""
+    first, _, last = text.partition("-")
+    return float(first), float(last or first)
 
 
 @click.command()
@@ -215,14 +228,14 @@ def table(runs: list[Run]) -> Table:
 @click.option(
     "--transport", type=click.Choice(["view-action", "manifest-work"]), default="view-action"
 )
-@click.option("--job-seconds", default=60.0, show_default=True)
+@click.option("--job-seconds", default="60", show_default=True, help="60, or a span: 120-420.")
 @click.option("--short", is_flag=True, help="50 and 200 clusters with Jobs of 5 s.")
 @click.option("--limit", default=900.0, show_default=True, help="Seconds for one run.")
 def main(
     clusters: tuple[int, ...],
     profile: str,
     transport: str,
-    job_seconds: float,
+    job_seconds: str,
     *,
     short: bool,
     limit: float,
@@ -234,7 +247,7 @@ def main(
     runs = []
     for size in sizes:
         console.print(f"{size} clusters, profile {profile}")
-        job_s = 5.0 if short else job_seconds
+        job_s = _span("5" if short else job_seconds)
         runs.append(uvloop.run(measure(Run(size, job_s, profile, transport), limit)))
     console.print(table(runs))
     console.print(f"{os.cpu_count()} cores; the API server, etcd and the spokes share them")

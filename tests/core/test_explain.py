@@ -22,9 +22,11 @@ from talm.api.progress import FailureClass
 from talm.api.words import FINAL_PHASES, Phase
 from talm.core import advice, precache, report
 from talm.core.conditions import render
+from talm.core.due import Voice
 from talm.core.explain import Situation, explain_cgu
 from talm.core.explain_cluster import explain_cluster, explain_row, failure_of
 from talm.core.model import Cluster, Fact, Sight, Snapshot, Vocabulary
+from talm.core.silence import Silence
 from talm.core.story import (
     Precaching,
     PrecachingVerdict,
@@ -141,6 +143,19 @@ def test_a_cluster_that_is_gone_waits_to_be_back_and_fails_only_when_enabled() -
     assert "UnrecoverableError" in told.then
 
 
+@pytest.mark.parametrize("voice", Voice)
+def test_a_silent_cluster_says_who_is_silent_and_fails_only_when_enabled(voice: Voice) -> None:
+    quiet = Silence(voice, later(minutes=-3), NOW)
+    entry = PrecachingFailure(cluster=FIRST, reason=report.SILENT, message=quiet.message, since=NOW)
+    told = explain_cluster(at(Phase.ACTIVE, failure=entry), FIRST)
+    assert told.waits_for == "the cluster to be heard again"
+    assert told.do == advice.BY_VOICE[voice].replace("{cluster}", FIRST)
+    assert (told.seen, told.since, told.until) == (quiet.message, NOW, None)
+    told = explain_cluster(at(Phase.ACTIVE, failure=entry, enable=True), FIRST)
+    assert (told.since, told.until) == (later(minutes=-3), later(minutes=7))
+    assert "UnrecoverableError" in told.then
+
+
 def test_a_cluster_of_another_cgu_names_it() -> None:
     entry = PrecachingFailure(
         cluster=FIRST, reason=report.OTHER_CGU, message="waiting for ztp/night-5", since=NOW
@@ -183,6 +198,7 @@ def test_every_class_of_failure_has_an_advice(kind: FailureClass) -> None:
         ("the setup took longer than 30 min; last seen: no answer about the Job yet", "agent"),
         ("the setup took longer than 30 min; last seen: the namespace of an earlier run", "holds"),
         ("the cluster has been unavailable since 2026-11-23T09:23:30Z", "back"),
+        (f"the cluster has been silent since T: {Voice.WORKLOAD.value}", "Bring back"),
         ("something new", "mend the cause"),
         ("", "mend the cause"),
     ],

@@ -15,6 +15,7 @@ from talm.api.progress import FailureClass
 from talm.api.words import Phase, Reason
 
 from . import precache, report
+from .due import Voice
 from .model import Fact
 
 NOTHING: Final = "Nothing."
@@ -147,10 +148,34 @@ BY_CAUSE: Final[Mapping[str, str]] = {
         "Nothing on the hub: it goes on by itself when the cluster is back."
         " kubectl get managedcluster {cluster}"
     ),
+    report.SILENT: "Nothing on the hub: it goes on by itself when it is heard again.",
     report.EFFECT_FAILED: (
         "Nothing: it is tried again. A 403 means that the operator's role is not the one of deploy/rbac."
     ),
     report.UNEXPECTED: "Nothing: it goes on, at the latest by its deadline. Please report it.",
+}
+
+# Whom a silence is of, by the words of the status for it.
+BY_VOICE: Final[Mapping[Voice, str]] = {
+    Voice.WORKLOAD: (
+        "Nothing on the hub: it goes on by itself when it is heard again. The line, the agent that carries"
+        " the record, or the workload's node is away: kubectl get managedcluster {cluster}; on the spoke,"
+        " kubectl get pods in the pre-caching namespace."
+    ),
+    Voice.WORK_AGENT: (
+        "Nothing on the hub: it goes on by itself when it is heard again. On the spoke, is the klusterlet"
+        " at work? kubectl get pods -n open-cluster-management-agent"
+    ),
+    Voice.VIEW_AGENT: (
+        "Nothing on the hub: it goes on by itself when it is heard again. Is the add-on at work?"
+        " kubectl get managedclusteraddons -n {cluster} work-manager; on the spoke,"
+        " kubectl get pods -n open-cluster-management-agent-addon"
+    ),
+    Voice.ADD_ON: (
+        "Nothing on the hub: it goes on by itself when the add-on is back."
+        " kubectl get managedclusteraddons -n {cluster} work-manager -o yaml; on the spoke,"
+        " kubectl get pods -n open-cluster-management-agent-addon"
+    ),
 }
 
 NEW_CGU: Final = "Then create a new CGU for this cluster: what was downloaded is kept."
@@ -208,6 +233,11 @@ _BY_TEXT: Final = (
         "Something on the spoke keeps the pre-caching namespace from going, mostly a finalizer."
         f" Remove its cause. {NEW_CGU}",
     ),
+    (
+        "has been silent since",
+        "Bring back what is silent; kubectl get managedcluster {cluster} says what the hub knows of it."
+        f" {NEW_CGU}",
+    ),
     ("unavailable since", f"Bring the cluster back. {NEW_CGU}"),
     (
         "BackoffLimitExceeded",
@@ -220,6 +250,9 @@ _WORD: Final = re.compile(r"[A-Za-z]+")
 
 def for_failure(reason: str, message: str) -> str:
     """What to do about an entry of `failures`: by its reason, the workload's class, or its words."""
+    if reason == report.SILENT:
+        said = (do for voice, do in BY_VOICE.items() if voice.value in message)
+        return next(said, BY_CAUSE[reason])
     if reason in BY_CAUSE:
         return BY_CAUSE[reason]
     for word in _WORD.findall(message):

@@ -7,13 +7,14 @@ those of the snapshot's `Rules`, which the asker may have to take on trust.
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 from typing import Final
 
 from talm.api.cgu import CguStatus, PrecachingFailure
 from talm.api.words import FINAL_PHASES, Phase
 
-from . import advice, clock, precache, report
+from . import advice, clock, precache, report, silence
 from .decide import stored_course
 from .explain import Explanation, Situation, explain_cgu, filled
 from .fleet import is_running, limit_of, stored_phases, stored_waits
@@ -148,13 +149,22 @@ def _in_its_way(seen: Snapshot, cluster: str, entry: PrecachingFailure) -> Expla
     waits = {
         report.OTHER_CGU: f"the older CGU {entry.message.removeprefix('waiting for ')}",
         report.UNAVAILABLE: "the cluster to be available",
+        report.SILENT: "the cluster to be heard again",
         report.SPEC_CHANGED: "the attempts under way on other clusters to end",
     }.get(entry.reason, "the operator to try again")
     why = Explanation(waits, advice.for_failure(entry.reason, entry.message), entry.message)
+    since = _gone_since(seen, cluster, entry)
+    if since is not None and seen.cgu.spec.enable:
+        until = since + seen.rules.unavailable_grace
+        then = f"it fails as {Phase.FAILED}, since the CGU is enabled"
+        return Explanation(waits, why.do, why.seen, since, until, then)
+    return Explanation(waits, why.do, why.seen, entry.since)
+
+
+def _gone_since(seen: Snapshot, cluster: str, entry: PrecachingFailure) -> dt.datetime | None:
+    """Since when nothing is known of a cluster that is unavailable or silent; None: it is neither."""
+    if entry.reason == report.SILENT:
+        return silence.read_since(entry.message)
     known = seen.clusters.get(cluster)
     gone = entry.reason == report.UNAVAILABLE and known is not None and not known.available
-    if gone and known is not None and known.since is not None and seen.cgu.spec.enable:
-        until = known.since + seen.rules.unavailable_grace
-        then = f"it fails as {Phase.FAILED}, since the CGU is enabled"
-        return Explanation(waits, why.do, why.seen, known.since, until, then)
-    return Explanation(waits, why.do, why.seen, entry.since)
+    return known.since if gone and known is not None else None

@@ -17,6 +17,7 @@ from talm.api.words import BAD_PHASES, FINAL_PHASES, Phase
 
 from . import clock, precache
 from .model import UNSEEN, Cluster, Effect, Move, Snapshot
+from .silence import silence, silence_ends, silence_turns
 from .story import Precaching, PrecachingVerdict
 
 Phases = Mapping[str, Phase]
@@ -97,7 +98,7 @@ def _move(
     note = seen.sights.get(cluster, UNSEEN).note
     if step.goto in FINAL_PHASES:
         return Move(cluster, step.goto, step.effects, note)
-    bad = precache.ending(
+    bad = silence_ends(seen, cluster, enabled=enabled) or precache.ending(
         phase,
         clock.spent(
             stored_waits(seen.cgu.status).get(cluster),
@@ -165,15 +166,18 @@ def is_running(seen: Snapshot, cluster: str, phase: Phase, *, held: bool) -> boo
     """True while the clock of the cluster's deadline runs: whoever is held back loses no time."""
     known = seen.clusters.get(cluster)
     held_back = cluster in seen.owners or (held and phase in precache.BEFORE_SETUP)
-    return known is not None and known.available and not held_back
+    if known is None or not known.available or held_back:
+        return False
+    return silence(seen, cluster) is None
 
 
 def _counted_until(seen: Snapshot, cluster: str) -> dt.datetime:
-    """Up to when a running clock counts: an outage that is noticed late (after a restart) does not."""
+    """Up to when a running clock counts: an outage or a silence that is noticed late does not."""
     known = seen.clusters.get(cluster)
-    if known is None or known.available or known.since is None:
-        return seen.now
-    return min(seen.now, known.since)
+    if known is not None and not known.available and known.since is not None:
+        return min(seen.now, known.since)
+    quiet = silence(seen, cluster)
+    return seen.now if quiet is None else min(seen.now, quiet.since)
 
 
 def _looks(
@@ -184,6 +188,8 @@ def _looks(
         return []
     known = seen.clusters.get(cluster)
     looks = []
+    if (turn := silence_turns(seen, cluster, enabled=enabled)) is not None:
+        looks.append(turn - seen.now)
     if known is not None and not known.available and enabled and known.since is not None:
         looks.append(known.since + seen.rules.unavailable_grace - seen.now)
     elif is_running(seen, cluster, phase, held=held):

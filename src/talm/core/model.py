@@ -19,6 +19,8 @@ from talm.api.precaching import PreCachingConfig
 from talm.api.progress import ProgressRecord
 from talm.api.words import Phase
 
+from .due import Due
+
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
 
@@ -47,13 +49,15 @@ class Rules:
 class Cluster:
     """A ManagedCluster: `available` is its availability condition; without one it counts as True.
 
-    `since` is that condition's lastTransitionTime (None: there is no condition).
+    `since` is that condition's lastTransitionTime (None: there is no condition).  `heard` is when we heard
+    that it is as it is, by our own clock (None: unknown).
     """
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     available: bool = True
     since: dt.datetime | None = None
+    heard: dt.datetime | None = None
 
 
 class Fact(enum.Enum):
@@ -103,6 +107,7 @@ class Sight:
     `note` says in a sentence what is seen (an agent's error text included); `recheck` is when
     looking again may tell more although nothing was heard; `progress` is the workload's record
     as it came, `record` the same decoded (None: none has come, or it cannot be read).
+    `due`: what must be heard next, and how soon.
     """
 
     fact: Fact
@@ -110,6 +115,7 @@ class Sight:
     recheck: dt.timedelta | None = None
     progress: Mapping[str, str] = field(default_factory=dict)
     record: ProgressRecord | None = None
+    due: Due | None = None
 
 
 UNSEEN: Final = Sight(Fact.UNASKED)

@@ -17,6 +17,7 @@ from talm.api.words import BAD_PHASES, FINAL_PHASES, ConditionType, Phase, Reaso
 from .fleet import Phases, stored_phases, verdict
 from .model import EventNote, Move, Snapshot
 from .precache import BEFORE_SETUP
+from .silence import silence
 from .story import Precaching, PrecachingVerdict
 
 MAX_FAILURES: Final = 100
@@ -25,6 +26,7 @@ MAX_FAILURES: Final = 100
 OTHER_CGU: Final = "WaitingForOtherCGU"
 SPEC_CHANGED: Final = "SpecificationChanged"
 UNAVAILABLE: Final = "ClusterUnavailable"
+SILENT: Final = "ClusterSilent"
 EFFECT_FAILED: Final = "RequestFailed"
 UNEXPECTED: Final = "UnexpectedFact"
 CHANGE_WAITS: Final = (
@@ -80,6 +82,8 @@ def _cause(
     known = seen.clusters.get(cluster)
     if known is not None and not known.available and known.since is not None:
         return UNAVAILABLE, f"unavailable since {known.since:%Y-%m-%dT%H:%M:%SZ}"
+    if quiet := silence(seen, cluster):
+        return SILENT, quiet.message
     if cluster in failed:
         return EFFECT_FAILED, failed[cluster]
     if cluster in complaints:

@@ -2,7 +2,7 @@
 
     docs/states.md                  talm.core.precache: the table of a cluster's states
     docs/reference/settings.md      talm.hub.settings: the table of the operator's settings
-    docs/reference/metrics.md       talm.hub.metrics: the catalog of the operator's metrics
+    docs/reference/metrics.md       talm.hub.metricnames: the catalog of the operator's metrics
     docs/reference/conditions.md    talm.core.conditions: every story that conditions can tell, told
 
 `docs/reference/crds.md` is made with the CRDs (`make crds`).
@@ -22,7 +22,7 @@ from talm.api.words import Reason
 from talm.core import precache
 from talm.core.conditions import Says, current_says, manual_says
 from talm.core.story import Precaching, PrecachingVerdict, Problem, Rollout, RolloutVerdict, Story
-from talm.hub import metrics, settings
+from talm.hub import metricnames, settings
 
 ROOT: Final = Path(__file__).parents[1]
 
@@ -175,7 +175,7 @@ def generated() -> dict[Path, str]:
     return {
         Path("docs/states.md"): precache.to_markdown(),
         Path("docs/reference/settings.md"): settings.to_markdown(),
-        Path("docs/reference/metrics.md"): metrics.to_markdown(),
+        Path("docs/reference/metrics.md"): metricnames.to_markdown(),
         Path("docs/reference/conditions.md"): conditions_page(),
     }
 

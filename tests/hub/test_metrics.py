@@ -9,8 +9,15 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from talm.api import kinds
-from talm.hub.metrics import CATALOG, Metrics, to_markdown
+from talm.api.progress import ProgressRecord
+from talm.api.words import Phase
+from talm.core.decide import Decision, Stage
+from talm.core.fleet import FleetDecision
+from talm.core.model import Fact, Move, Outcomes, Sight
+from talm.hub.metricnames import CATALOG, to_markdown
+from talm.hub.metrics import Metrics
 from talm.hub.store import Store
+from tests.core.given import cgu, snapshot, status
 from tests.hub.fakehub import FakeHub, followed
 from tests.hub.given import put_cgu, put_cluster
 
@@ -32,6 +39,7 @@ async def store(hub: FakeHub) -> AsyncIterator[Store]:
 def metrics(store: Store) -> Metrics:
     made = Metrics()
     made.follow(store, lambda: 3, lambda: 17)
+    made.follow_lease(lambda: True)
     return made
 
 
@@ -66,6 +74,26 @@ async def test_totals_are_those_of_the_statuses_at_the_scrape(
     assert values(metrics, "talm_cgus") == {"open": 0.0, "over": 1.0}
 
 
+async def test_how_far_and_why_not_is_told_as_the_statuses_tell_it(
+    hub: FakeHub, metrics: Metrics
+) -> None:
+    sums = {"told": 2, "imagesDone": 3, "imagesTotal": 7, "bytesDone": 30, "bytesTotal": 70}
+    for name, classes in (("a", {"ImageNotFound": 2}), ("b", {"ImageNotFound": 1, "Silent": 4})):
+        block = {
+            "progress": sums | {"bytesPerS": 5},
+            "failuresByClass": classes,
+            "attempt": 1 + (name == "b"),
+        }
+        put_cgu(hub, name, status={"precaching": block})
+    await hub.heard()
+    assert values(metrics, "talm_precache_failures") == {"ImageNotFound": 3.0, "Silent": 4.0}
+    assert values(metrics, "talm_precache_images") == {"done": 6.0, "total": 14.0}
+    assert values(metrics, "talm_precache_bytes") == {"done": 60.0, "total": 140.0}
+    found = scraped(metrics)
+    for name, value in (("bytes_per_second", 10), ("clusters_told", 4), ("attempts", 3)):
+        assert [s.value for s in found[f"talm_precache_{name}"].samples] == [value]
+
+
 async def test_our_own_write_counts_before_the_cache_shows_it(
     hub: FakeHub, store: Store, metrics: Metrics
 ) -> None:
@@ -88,6 +116,7 @@ async def test_what_is_in_memory_waits_and_could_not_be_read_is_told(
     found = scraped(metrics)
     assert [s.value for s in found["talm_queue_length"].samples] == [3.0]
     assert [s.value for s in found["talm_requests_in_flight_limit"].samples] == [17.0]
+    assert [s.value for s in found["talm_leading"].samples] == [1.0]
 
 
 async def test_a_change_that_could_not_be_handled_is_counted(hub: FakeHub) -> None:
@@ -115,6 +144,39 @@ async def test_requests_and_passes_are_counted_and_timed(metrics: Metrics) -> No
     assert counts["talm_reconcile_seconds_count"] == 2
 
 
+def count_of(metrics: Metrics, name: str, **labels: str) -> float:
+    """Of a histogram: how often something was measured."""
+    samples = scraped(metrics)[name].samples
+    return sum(
+        s.value for s in samples if s.name == f"{name}_count" and labels.items() <= s.labels.items()
+    )
+
+
+def test_a_clusters_end_is_measured_once_with_its_retries() -> None:
+    metrics = Metrics()
+    record = ProgressRecord(attempt=3)
+    for was, goto, failed in (
+        (Phase.NOT_STARTED, Phase.PREPARING, ""),
+        (Phase.STARTING, Phase.ACTIVE, ""),
+        (Phase.ACTIVE, Phase.FAILED, "etcd is sad"),
+        (Phase.ACTIVE, Phase.FAILED, ""),
+    ):
+        seen = snapshot(
+            cgu(status({"cnfdb1": was}), clusters=("cnfdb1",)),
+            facts={"cnfdb1": Sight(Fact.JOB_FAILED, record=record)},
+        )
+        moves = (Move("cnfdb1", goto),)
+        outcomes = Outcomes(failed={"cnfdb1": failed} if failed else {})
+        metrics.stored(seen, Decision(Stage.PREPARING, fleet=FleetDecision(moves)), outcomes)
+    assert count_of(metrics, "talm_precache_setup_seconds") == 1
+    assert count_of(metrics, "talm_precache_seconds", state="UnrecoverableError") == 1
+    assert count_of(metrics, "talm_precache_seconds", state="Succeeded") == 0
+    found = scraped(metrics)
+    for name, value in (("pod", 2), ("step", 1)):
+        totals = found[f"talm_precache_{name}_retries"].samples
+        assert [s.value for s in totals if s.name.endswith("_total")] == [value]
+
+
 async def test_no_label_grows_with_the_fleet(hub: FakeHub, metrics: Metrics) -> None:
     metrics.called("GET", "managedclusters", 200, 0.01)
     small = len(metrics.text().splitlines())
@@ -126,10 +188,12 @@ async def test_no_label_grows_with_the_fleet(hub: FakeHub, metrics: Metrics) -> 
 
 
 async def test_the_reference_page_tells_of_what_is_scraped_and_of_nothing_else(
-    metrics: Metrics,
+    hub: FakeHub, metrics: Metrics
 ) -> None:
     metrics.called("GET", "managedclusters", 200, 0.01)
     metrics.passed(0.1, True)
+    put_cgu(hub, status={"precaching": {"failuresByClass": {"ImageNotFound": 1}}})
+    await hub.heard()
     # The parser names a counter without its _total, and tells of creation times apart.
     found = {n: f for n, f in scraped(metrics).items() if not n.endswith("_created")}
     told = {about.name.removesuffix("_total"): about for about in CATALOG}

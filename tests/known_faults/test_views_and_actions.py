@@ -61,7 +61,7 @@ def interval_s(profile: Profile, view: View, order: Order) -> int:
     mutation=Mutation(
         "talm.hub.observe",
         "clusters=len(stored_phases(cgu.status)),",
-        "clusters=len((stored.clusters if stored else None) or ()),",
+        "clusters=len(getattr(cgu.status.precaching, 'clusters', None) or ()),",
     ),
 )
 def test_the_jobs_view_of_a_large_fleet_is_not_read_every_30_seconds() -> None:

@@ -187,6 +187,7 @@ class Operator:
     ) -> None:
         leadership = self._leadership(lease_client)
         leading = (lambda: True) if leadership is None else (lambda: leadership.is_leading)
+        self._metrics.follow_lease(leading)
         self.health = HealthServer(store, self._metrics, leading)
         await self._serve(self.health)
         log.info("started", server=client.server, probes=self.health.port, version=__version__)

@@ -113,6 +113,7 @@ status.precaching.spec.platformImage
 status.precaching.spec.spaceRequired
 status.precaching.specHash
 status.precaching.status
+status.precaching.verifyingSince
 status.precaching.waits.since
 status.precaching.waits.spent
 status.remediationPlan

@@ -181,6 +181,13 @@ class PrecachingStatus(Wire, frozen=True, kw_only=True):
             " deadline of their state they have used. Not in the existing operator."
         ),
     ] = None
+    verifying_since: Annotated[
+        dt.datetime | None,
+        about(
+            "Since when clusters are asked whether everything is still cached, before the update"
+            " starts; absent when nobody is. Not in the existing operator."
+        ),
+    ] = None
     failures: Annotated[
         tuple[PrecachingFailure, ...] | None,
         about(

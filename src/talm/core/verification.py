@@ -12,18 +12,20 @@ Not here: how a record comes to the hub and back (hub/records.py).
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
 from talm.api.cacherecord import CacheRecord
-from talm.api.cgu import PrecachingSpec
+from talm.api.cgu import CguStatus, PrecachingSpec
 from talm.api.progress import ProgressRecord, RunPhase
 from talm.api.words import BAD_PHASES, FINAL_PHASES, Phase
 
 from .model import Move, Snapshot
 from .precache_spec import spec_hash
 
+VERIFYING: Final = "VerifyingCache"
 # An API server takes 1 MiB, a reader one sentence.
-LONGEST_REASON = 1024
+LONGEST_REASON: Final = 1024
 
 
 def ends(seen: Snapshot, move: Move) -> bool:
@@ -82,6 +84,11 @@ def cached_at(record: CacheRecord | None, wanted: str) -> dt.datetime | None:
     return found if found.tzinfo is not None else None
 
 
+def verifying_since(status: CguStatus) -> dt.datetime | None:
+    """Since when clusters are being verified for the start that is ahead; None: they are not."""
+    return status.precaching.verifying_since if status.precaching else None
+
+
 def send_back(
     seen: Snapshot, clusters: Iterable[str], hash_of: Callable[[str], str]
 ) -> tuple[Move, ...]:
@@ -100,6 +107,15 @@ def send_back(
         if at is None or abs(seen.now - at) > limit:
             moves.append(Move(cluster, Phase.NOT_STARTED))
     return tuple(moves)
+
+
+def reasons(seen: Snapshot, phases: Mapping[str, Phase]) -> dict[str, tuple[str, str]]:
+    """Reason and message, for users, of the open clusters while clusters are asked."""
+    return {
+        cluster: (VERIFYING, why(seen.records.get(cluster)))
+        for cluster, phase in phases.items()
+        if phase not in FINAL_PHASES
+    }
 
 
 def why(record: CacheRecord | None) -> str:

@@ -176,7 +176,6 @@ async def test_what_earlier_runs_have_left_is_there_and_stuck_until_somebody_hel
         f"Namespace /{MANUAL_NAMESPACE}",
     ]
     assert world.spoke.job_uids() == {}, "it is of nobody's run here"
-    await world.spoke.delete(kinds.NAMESPACE, "", MANUAL_NAMESPACE, "Background")
     await asyncio.sleep(49)
     assert world.spoke.leftovers() == [f"Namespace /{MANUAL_NAMESPACE}"]
     await asyncio.sleep(2)

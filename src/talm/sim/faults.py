@@ -37,7 +37,7 @@ FAULTS: Final[Mapping[str, str]] = {
     "stuck-namespace": "clusters where a finalizer keeps namespaces from going",
     "leftovers": "clusters where a run that crashed has left its namespace",
     "old-job": "clusters where an earlier run has left a Job that succeeded",
-    "stuck-leftovers": "clusters where a finalizer keeps a crashed run's namespace from going",
+    "stuck-leftovers": "clusters where a crashed run's namespace is stuck terminating",
     "stuck-for": "seconds after which somebody removes such finalizers (default: never)",
     "clock-skew": "seconds that the spokes' clocks may be wrong, either way (all clusters)",
     "clock-behind": "clusters whose clock is ten minutes behind: the hub collects actions at once",

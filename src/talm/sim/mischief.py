@@ -12,6 +12,8 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from talm.api import kinds
+from talm.api.words import MANUAL_NAMESPACE
 from talm.sim.faults import ClusterFaults
 from talm.sim.site import Site
 from talm.sim.spoke.memoryspoke import MemorySpoke
@@ -89,6 +91,8 @@ class Mischief:
             self._run(_later(faults.stuck_for_s, spoke.release))
         if {"leftovers", "old-job", "stuck-leftovers"} & faults.struck:
             leave_behind(spoke, job="old-job" in faults.struck)
+        if "stuck-leftovers" in faults.struck:
+            self._run(spoke.delete(kinds.NAMESPACE, "", MANUAL_NAMESPACE, "Background"))
         if "late-jobs" in faults.struck:
             spoke.jobs.lag_s = LATE_S * site.clock.pace
         if "slow-ends" in faults.struck:

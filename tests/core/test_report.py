@@ -10,7 +10,7 @@ from talm.api.cgu import CguStatus, PrecachingFailure, UpgradeStatus
 from talm.api.meta import changed
 from talm.api.words import Phase
 from talm.core.model import Cluster, Effect, EventNote, Move, Snapshot
-from talm.core.report import MAX_FAILURES, events, failures
+from talm.core.report import events, failures
 
 from .given import NOW, both, cgu, condition, later, snapshot, status
 
@@ -111,16 +111,6 @@ def test_an_entry_keeps_its_time_while_its_reason_stays_though_its_text_changes(
     assert (same.message, same.since) == ("503", NOW)
     (other,) = failures(seen, both(P.ACTIVE), (), {}, {"cnfdb1": "no rule"})
     assert other.since == later(minutes=5)
-
-
-def test_of_too_many_entries_the_ends_are_kept_sorted_by_cluster() -> None:
-    names = [f"c{i:03}" for i in range(MAX_FAILURES + 20)]
-    phases = {n: P.FAILED if i % 2 else P.STARTING for i, n in enumerate(names)}
-    found = failures(snapshot(), phases, (), dict.fromkeys(names, "500"), {})
-    assert len(found) == MAX_FAILURES
-    assert [f.cluster for f in found] == sorted(f.cluster for f in found)
-    bad = {n for n, p in phases.items() if p is P.FAILED}
-    assert bad <= {f.cluster for f in found}
 
 
 # --- events ---

@@ -16,6 +16,7 @@ from talm.api.cgu import (
     ClusterState,
     NamespacedName,
     PolicyRef,
+    PrecachingProgress,
     PrecachingSpec,
     PrecachingStatus,
     UpgradeStatus,
@@ -37,6 +38,7 @@ from talm.core.model import (
     Vocabulary,
 )
 from talm.core.placements import name_suffix
+from talm.core.precache_spec import spec_hash
 from talm.core.settle import settle
 
 from .given import (
@@ -83,6 +85,9 @@ def test_the_first_pass_stores_the_plan_the_specification_and_every_cluster_as_n
         status={"cnfdb1": "NotStarted", "cnfdb2": "NotStarted"},
         clusters=CNFDB,
         waits={"cnfdb1": Wait(since=NOW), "cnfdb2": Wait(since=NOW)},
+        spec_hash=spec_hash(SPEC),
+        attempt=1,
+        progress=PrecachingProgress(clusters={"NotStarted": 2}, without_estimate=2, updated_at=NOW),
     )
     assert after.remediation_plan == (CNFDB,)
     assert after.managed_policies_for_upgrade == (REF,)

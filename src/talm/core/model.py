@@ -205,7 +205,8 @@ class Snapshot:
     `sights` has the clusters that were looked at; the rest is unseen.  `watched_since` is when the operator
     began to see the hub without a gap (None: always).  `resolved` has the children of policies with
     hub templates, by cluster; a policy is absent until all its children are known.  `records` are
-    the clusters' records of pre-caching, as far as anything may be decided by them.
+    the clusters' records of pre-caching, as far as anything may be decided by them.  `size` is how
+    many bytes the CGU had when it was last written (0: not written yet).
     """
 
     now: dt.datetime
@@ -221,6 +222,7 @@ class Snapshot:
     watched_since: dt.datetime | None = None
     resolved: Mapping[PolicyRef, Mapping[str, ResolvedPolicy]] = field(default_factory=dict)
     records: Mapping[str, CacheRecord] = field(default_factory=dict)
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

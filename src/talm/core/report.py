@@ -14,13 +14,12 @@ from talm.api.cgu import CguStatus, PrecachingFailure
 from talm.api.meta import Condition
 from talm.api.words import BAD_PHASES, FINAL_PHASES, ConditionType, Phase, Reason
 
+from . import causes
 from .fleet import Phases, stored_phases, verdict
-from .model import EventNote, Move, Snapshot
+from .model import UNSEEN, EventNote, Move, Snapshot
 from .precache import BEFORE_SETUP
 from .silence import silence
 from .story import Precaching, PrecachingVerdict
-
-MAX_FAILURES: Final = 100
 
 # Reasons of entries that are no end: ours.
 OTHER_CGU: Final = "WaitingForOtherCGU"
@@ -43,11 +42,10 @@ def failures(
     *,
     change_waits: bool = False,
 ) -> tuple[PrecachingFailure, ...]:
-    """Why each cluster that failed did, and why others wait; sorted by cluster, at most 100.
+    """Why each cluster that failed did, and why others wait; all of them, in any order.
 
     `change_waits`: nobody begins until the attempts under way have ended (renewal.py).  An entry keeps
-    its `since` while its reason stays.  What failed goes before what merely waits when there are too
-    many.
+    its `since` while its reason stays.  `causes.shown` are those that are stored.
     """
     before = (seen.cgu.status.precaching.failures if seen.cgu.status.precaching else None) or ()
     old = {entry.cluster: entry for entry in before}
@@ -58,13 +56,19 @@ def failures(
         if found is None and change_waits and phase in BEFORE_SETUP:
             found = (SPEC_CHANGED, CHANGE_WAITS)
         if phase in BAD_PHASES:
-            known = old.get(cluster)
-            kept = known.message if known is not None and known.reason == phase else ""
-            found = (phase.value, ends.get(cluster) or kept)
-        if found is not None:
+            entries.append(_failed(seen, cluster, phase, ends.get(cluster, ""), old.get(cluster)))
+        elif found is not None:
             entries.append(_entry(cluster, *found, old.get(cluster), seen.now))
-    entries.sort(key=lambda entry: (entry.reason not in BAD_PHASES, entry.cluster))
-    return tuple(sorted(entries[:MAX_FAILURES], key=lambda entry: entry.cluster))
+    return tuple(entries)
+
+
+def _failed(
+    seen: Snapshot, cluster: str, phase: Phase, why: str, old: PrecachingFailure | None
+) -> PrecachingFailure:
+    """What was told of its end stays as it was told then."""
+    if not why and old is not None and old.reason == phase:
+        return old
+    return causes.ended(cluster, phase, why, seen.sights.get(cluster, UNSEEN), seen.now)
 
 
 def _cause(
@@ -95,7 +99,9 @@ def _entry(
     cluster: str, reason: str, message: str, old: PrecachingFailure | None, now: dt.datetime
 ) -> PrecachingFailure:
     since = old.since if old is not None and old.reason == reason else None
-    return PrecachingFailure(cluster=cluster, reason=reason, message=message, since=since or now)
+    return PrecachingFailure(
+        cluster=cluster, reason=reason, message=causes.one_line(message), since=since or now
+    )
 
 
 def events(name: str, before: CguStatus, after: CguStatus) -> tuple[EventNote, ...]:

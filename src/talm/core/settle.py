@@ -12,12 +12,13 @@ from typing import Any, assert_never
 from talm.api.cgu import CguStatus, PrecachingSpec, PrecachingStatus, UpgradeStatus
 from talm.api.meta import changed
 
-from . import report
+from . import causes, progress, report
 from .conditions import render
 from .decide import Decision, Stage
 from .fleet import Phases, settle_phases, settle_waits, stored_phases, verdict
 from .gates import first_gate
 from .model import EventNote, Outcomes, Settled, Snapshot
+from .pace import paced
 from .prepare import FIVE_MINUTES, Prepared
 from .renewal import Change
 from .story import Precaching, PrecachingVerdict, Rollout, RolloutVerdict, Story
@@ -25,6 +26,10 @@ from .story import Precaching, PrecachingVerdict, Rollout, RolloutVerdict, Story
 
 def settle(seen: Snapshot, decision: Decision, outcomes: Outcomes) -> Settled:
     """Say what is to be stored, which events follow, and when to look again unasked."""
+    return paced(seen, _settled(seen, decision, outcomes))
+
+
+def _settled(seen: Snapshot, decision: Decision, outcomes: Outcomes) -> Settled:
     before = seen.cgu.status
     match decision.stage:
         case Stage.ADOPTING:
@@ -160,12 +165,18 @@ def _precaching_fields(
         decision.fleet.complaints,
         change_waits=found.change is Change.AWAITED,
     )
+    before, spec = stored_phases(seen.cgu.status), _spec(found, stored)
+    anew = progress.begins_anew(stored, before, phases, spec)
     block = PrecachingStatus(
-        spec=_spec(found, stored),
+        spec=spec,
         status={cluster: phase.value for cluster, phase in phases.items()} or None,
         clusters=(found.plan if _is_judged(found) else stored.clusters if stored else None) or None,
         waits=settle_waits(seen, phases, held=found.holds_back) or None,
-        failures=failed or None,
+        failures=causes.shown(failed) or None,
+        failures_by_class=causes.counted(failed, stored) or None,
+        spec_hash=progress.name_of(spec),
+        attempt=progress.attempt(stored, spec, anew=anew),
+        progress=progress.progress(seen, before, phases, anew=anew),
     )
     return changed(status, precaching=block)
 
@@ -207,7 +218,8 @@ def _completed(status: CguStatus, now: dt.datetime, *, dropped: bool) -> CguStat
     started = status.status.started_at if status.status is not None else None
     fields: dict[str, Any] = {"status": UpgradeStatus(started_at=started, completed_at=now)}
     if status.precaching is not None:
-        fields["precaching"] = changed(status.precaching, waits=None)
+        known = progress.at_the_end(status.precaching.progress, stored_phases(status))
+        fields["precaching"] = changed(status.precaching, waits=None, progress=known)
     if dropped:
         fields |= {"placements": None, "placement_bindings": None, "safe_resource_names": None}
     return changed(status, **fields)

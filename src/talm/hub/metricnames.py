@@ -31,7 +31,7 @@ FAILURES: Final = About(
     "talm_precache_failures",
     "gauge",
     "Clusters that failed or wait, by class of the failure, or by reason where there is no class; all "
-    "CGUs. What is more than 50 classes counts as other.",
+    "CGUs.",
     ("class",),
 )
 IMAGES: Final = About(

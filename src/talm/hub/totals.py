@@ -15,10 +15,6 @@ from talm.api.words import Phase
 from talm.core.decide import is_over
 from talm.core.fleet import stored_phases
 
-# Classes are the workloads' words, and a spoke may write anything: neither many nor long ones count.
-MOST_CLASSES: Final = 50
-LONGEST_CLASS: Final = 64
-OTHER: Final = "other"
 _NO_PROGRESS: Final = PrecachingProgress()
 
 
@@ -54,7 +50,7 @@ def add_up(statuses: Iterable[CguStatus]) -> Totals:
     return Totals(
         phases=phases,
         cgus=cgus,
-        failures=_bounded(failures),
+        failures=failures,
         images_done=sum(one.images_done for one in told),
         images_total=sum(one.images_total for one in told),
         bytes_done=sum(one.bytes_done for one in told),
@@ -63,12 +59,3 @@ def add_up(statuses: Iterable[CguStatus]) -> Totals:
         told=sum(one.told for one in told),
         attempts=sum(block.attempt for block in blocks),
     )
-
-
-def _bounded(classes: Mapping[str, int]) -> dict[str, int]:
-    """The first classes by name; the rest under one name, so that the sum stays."""
-    bounded: Counter[str] = Counter()
-    for name in sorted(classes):
-        fits = len(name) <= LONGEST_CLASS and len(bounded) < MOST_CLASSES
-        bounded[name if fits else OTHER] += classes[name]
-    return dict(bounded)

@@ -8,6 +8,7 @@ import pytest
 
 from talm.api import kinds
 from talm.api.cacherecord import CACHE_RECORD
+from talm.api.meta import changed
 from talm.api.progress import ProgressRecord
 from talm.api.words import Phase
 from talm.core.model import Effect, Fact, Move, Rules, Sight, Snapshot
@@ -89,6 +90,26 @@ async def test_our_own_record_is_known_before_the_news_of_it(hub: FakeHub, store
     await hub.heard()
     assert store.records.get("c1") == known
     assert store.records._own == {}
+
+
+async def test_a_success_is_of_the_run_until_the_run_begins_anew(
+    hub: FakeHub, store: Store
+) -> None:
+    await store.records.note(seen(), DONE, ORDER)
+    before = store.records.get("c1")
+    assert before is not None
+    assert store.records.has_succeeded("c1", ORDER.run)
+    assert not store.records.has_succeeded("c1", "run-2")
+    await store.records.forget_success("c1", "run-2")
+    assert store.records.get("c1") == before
+    await store.records.forget_success("c1", ORDER.run)
+    assert not store.records.has_succeeded("c1", ORDER.run)
+    assert store.records.get("c1") == changed(before, run="")
+
+
+async def test_a_bad_end_is_no_success(hub: FakeHub, store: Store) -> None:
+    await store.records.note(seen(), Move("c1", Phase.FAILED, (Effect.DROP_SETUP,)), ORDER)
+    assert not store.records.has_succeeded("c1", ORDER.run)
 
 
 async def test_what_others_write_or_delete_later_counts(hub: FakeHub, store: Store) -> None:

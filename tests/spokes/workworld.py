@@ -90,6 +90,20 @@ class HubClient:
         return self._hub.get(kind, name, namespace)
 
 
+class Remembered:
+    """The runs that have succeeded, by cluster; it outlives the operator."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, str] = {}
+
+    def has_succeeded(self, cluster: str, run: str) -> bool:
+        return self.runs.get(cluster) == run
+
+    async def forget_success(self, cluster: str, run: str) -> None:
+        if self.has_succeeded(cluster, run):
+            del self.runs[cluster]
+
+
 class WorkWorld:
     """`diary` has every phase and what was asked for.  Made inside a virtual loop."""
 
@@ -115,6 +129,7 @@ class WorkWorld:
         self.works = Mirror(self.hub, kinds.MANIFEST_WORK, ManifestWork)
         self.clusters = Mirror(self.hub, kinds.MANAGED_CLUSTER, ManagedCluster)
         self.pokes: set[str] = set()
+        self.successes = Remembered()
         self.hub.watch(kinds.MANIFEST_WORK, ManifestWork, self._count_pokes)
         self._views = Mirror(self.hub, kinds.VIEW, ManagedClusterView)
         self._actions = Mirror(self.hub, kinds.ACTION, ManagedClusterAction)
@@ -135,6 +150,7 @@ class WorkWorld:
             client,
             self.works,
             self.clusters,
+            successes=self.successes,
             check=viewing,
             checked=lambda _: self.views,
             namespace=MANUAL_NAMESPACE,
@@ -162,6 +178,8 @@ class WorkWorld:
             return False
         asked = " ".join(effect.name for effect in rule.effects)
         self.diary.append(f"{self.phase.value}: {sight.fact.name} -> {asked}".rstrip(" ->"))
+        if rule.goto is Phase.SUCCEEDED:  # as the hub does before it carries out an end
+            self.successes.runs[CLUSTER] = self.order.run
         try:
             await self.do(*rule.effects)
         except ApiError as exc:

@@ -26,6 +26,14 @@ FINAL_PHASES: Final = frozenset({Phase.SUCCEEDED, Phase.TIMED_OUT, Phase.FAILED}
 BAD_PHASES: Final = frozenset({Phase.TIMED_OUT, Phase.FAILED})
 
 
+class Hindrance(enum.StrEnum):
+    """Reasons of entries of `.status.precaching.failures` about clusters that wait; ours."""
+
+    POD_NOT_READY = "PodNotReady"  # the Job has no ready pod for a minute or longer
+    REQUEST_REFUSED = "RequestRefused"  # the spoke did not do what an agent asked of it
+    NAMESPACE_STUCK = "NamespaceStuck"  # something keeps the namespace from going
+
+
 class ConditionType(enum.StrEnum):
     """Condition types of both vocabularies."""
 
@@ -127,8 +135,8 @@ ATTEMPT_ANNOTATION: Final = "talm.ran.openshift.io/attempt"
 JOB_DEADLINE_ANNOTATION: Final = "talm.ran.openshift.io/job-deadline"
 POKE_ANNOTATION: Final = "talm.ran.openshift.io/poke"
 APPLY_LABEL: Final = "talm.ran.openshift.io/apply"
-# Ours, on the deletion that ends a run (a view/action's, else on the ManagedCluster): the run whose Job
-# had succeeded when the deletion was requested.
+# Ours, on the action that deletes the namespace at the end: the run whose Job had succeeded when that was
+# requested.
 SUCCEEDED_ANNOTATION: Final = "talm.ran.openshift.io/succeeded"
 
 # On Kubernetes Events, as the existing operator writes them.
@@ -166,6 +174,7 @@ class View(enum.StrEnum):
     JOB = "view-precache-job"
     PROGRESS = "view-precache-progress"  # ours
     NODE_READER = "view-precache-node-reader"  # ours, where every node pulls
+    DIAGNOSE = "view-precache-diagnose"  # ours, where the Job's pod does not get ready
 
 
 class Action(enum.StrEnum):
@@ -186,3 +195,6 @@ class Action(enum.StrEnum):
     NODE_READER_DELETE = "precache-node-reader-delete"
     NODE_READER_CREATE = "precache-node-reader-create"
     NODE_BINDING_CREATE = "precache-node-reader-crb-create"
+    # ours, where the Job's pod does not get ready: a pod that tells why
+    DIAGNOSE_CREATE = "precache-diagnose-create"
+    DIAGNOSE_DELETE = "precache-diagnose-delete"

@@ -65,6 +65,7 @@ def open_ways(
         client,
         store.works,
         store.managed_clusters,
+        successes=store.records,
         check=views,
         checked=lambda cluster: answers_views(store, cluster),
         namespace=settings.spoke_namespace,

@@ -20,7 +20,8 @@ import structlog
 
 from talm.api.cacherecord import CACHE_RECORD, CacheRecord, RecordMap
 from talm.api.kinds import CONFIG_MAP, Kind
-from talm.api.words import FIELD_MANAGER
+from talm.api.meta import changed
+from talm.api.words import FIELD_MANAGER, Phase
 from talm.core.model import UNSEEN, Move, Snapshot
 from talm.core.verification import ends, record_of
 from talm.errors import ApiError, Forbidden, Invalid, NotFound
@@ -62,6 +63,20 @@ class Records:
             return own[1]
         found = self._cache.get(CACHE_RECORD, cluster)
         return found.data if found is not None else None
+
+    def has_succeeded(self, cluster: str, run: str) -> bool:
+        """Whether the last run on this cluster was this one, and had succeeded."""
+        found = self.get(cluster)
+        return found is not None and found.run == run and found.result == Phase.SUCCEEDED
+
+    async def forget_success(self, cluster: str, run: str) -> None:
+        """The run begins anew: what was cached stays on record, but no longer as its success.
+
+        Raises `ApiError` where another try may succeed.
+        """
+        found = self.get(cluster)
+        if found is not None and self.has_succeeded(cluster, run):
+            await self._write(cluster, changed(found, run=""))
 
     def heard(self, cluster: str, new: RecordMap | None) -> None:
         """The informer has heard of a record."""

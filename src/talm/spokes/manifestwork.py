@@ -18,13 +18,25 @@ from talm.api.ocm import ManagedCluster, ManifestWork
 from talm.core.model import Effect, Fact, Sight
 from talm.spokes.base import Order, PodTerms
 from talm.spokes.desk import Cache
+from talm.spokes.diagnosis import Stalls
+from talm.spokes.dues import due_in_work
+from talm.spokes.hearing import Hearing
 from talm.spokes.ledger import Ledger, Present
 from talm.spokes.manifests import check_spoke_namespace
+from talm.spokes.patience import DEFAULT, Patience
 from talm.spokes.pokes import Pokes
-from talm.spokes.workdesk import SpokeCheck, WorkCache, WorkDesk, WorkHub, WorkOffice
+from talm.spokes.workdesk import (
+    SpokeCheck,
+    Successes,
+    WorkCache,
+    WorkDesk,
+    WorkHub,
+    WorkOffice,
+)
+from talm.spokes.workdiagnosis import diagnosed
 from talm.spokes.workeffects import WORK_EFFECTS, drop_works
-from talm.spokes.workfacts import has_begun, is_watched, work_fact
-from talm.spokes.workmanifests import work_name
+from talm.spokes.workfacts import has_begun, is_watched, record_text, work_fact
+from talm.spokes.workmanifests import is_diagnosis, work_name
 
 Key = tuple[str, str]  # (namespace = cluster, name)
 
@@ -32,8 +44,8 @@ Key = tuple[str, str]  # (namespace = cluster, name)
 class ManifestWorkTransport:
     """A `Transport`.  `namespace` is the workload's on every spoke; BadSpec when it may not be used.
 
-    `check` and `checked`: see `WorkOffice`.  `terms` is asked for a cluster's pod each time when a work
-    is made there.
+    `successes`, `check` and `checked`: see `WorkOffice`.  `terms` is asked for a cluster's pod each
+    time when a work is made there.
     """
 
     def __init__(  # noqa: PLR0913 (what all clusters share)
@@ -42,11 +54,13 @@ class ManifestWorkTransport:
         works: WorkCache,
         clusters: Cache[ManagedCluster],
         *,
+        successes: Successes,
         check: SpokeCheck,
         checked: Callable[[str], bool],
         namespace: str,
         now: Callable[[], dt.datetime],
         terms: Callable[[str], PodTerms] = lambda _: PodTerms(),
+        patience: Patience = DEFAULT,
     ) -> None:
         self._office = WorkOffice(
             hub=client,
@@ -60,8 +74,11 @@ class ManifestWorkTransport:
             ledger=Ledger(),
             pokes=Pokes(),
             going={},
-            succeeded={},
+            successes=successes,
         )
+        self._hearing = Hearing()
+        self._patience = patience
+        self._stalls = Stalls()
         self._listeners: list[Callable[[str], None]] = []
 
     def look(self, cluster: str, order: Order, now: dt.datetime) -> Sight:
@@ -108,9 +125,14 @@ class ManifestWorkTransport:
         office.ledger.heard(cluster, name, old=old_meta, new=new_meta, at=office.now())
         if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
             office.going.pop(old.metadata.uid, None)
+        if is_diagnosis(name):
+            self.cluster_changed(cluster)  # pokes are about the run's own work
+            return
         if new is None:
             office.pokes.forget(cluster)
+            self._hearing.forget(key)
         else:
+            self._hear(key, old, new)
             office.pokes.heard(cluster, new.metadata.uid, begun=has_begun(new), now=office.now())
         self.cluster_changed(cluster)
 
@@ -119,6 +141,18 @@ class ManifestWorkTransport:
         for on_change in self._listeners:
             on_change(cluster)
 
+    def _hear(self, key: Key, old: ManifestWork | None, new: ManifestWork) -> None:
+        """Take note of what the agent tells; what we write ourselves is no news, but asks anew."""
+        if old is not None and old.metadata.uid != new.metadata.uid:
+            self._hearing.forget(key)
+            old = None
+        asks = old is not None and old.metadata.generation != new.metadata.generation
+        if old is not None and not asks and old.status == new.status:
+            return
+        now = self._office.now()
+        asked = self._office.pokes.is_answer(key[0], now)
+        self._hearing.news(key, now, record=record_text(new), asked=asked)
+
     def _work_seen(self, desk: WorkDesk, found: Present[ManifestWork]) -> Sight:
         work = found.cached
         if work is None:
@@ -126,6 +160,8 @@ class ManifestWorkTransport:
         if desk.is_going(work):
             return Sight(Fact.LEFTOVERS, "what the work has made is being deleted")
         sight = work_fact(work, desk.order)
+        heard = self._hearing.of((desk.cluster, work.metadata.name))
+        sight = replace(sight, due=due_in_work(work, sight, heard, self._patience))
         pokes = self._office.pokes
         if sight.fact is Fact.JOB_MISSING:
             left = pokes.is_applying(desk.cluster, desk.now)
@@ -140,8 +176,6 @@ class ManifestWorkTransport:
             back_since=desk.back_since(),
             now=desk.now,
         )
-        if wait is None:
-            return sight
-        if wait > dt.timedelta(0):
-            return replace(sight, recheck=wait)
-        return replace(sight, fact=Fact.STALE, note=sight.note or "news of the Job is due")
+        if wait == dt.timedelta(0):
+            return replace(sight, fact=Fact.STALE, note=sight.note or "news of the Job is due")
+        return diagnosed(replace(sight, recheck=wait), work, desk, self._stalls)

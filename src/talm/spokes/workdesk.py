@@ -16,14 +16,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
-from talm.api.kinds import MANAGED_CLUSTER, MANIFEST_WORK, Kind
+from talm.api.kinds import MANIFEST_WORK, Kind
 from talm.api.ocm import ManagedCluster, ManifestWork
 from talm.api.words import (
     APPLY_LABEL,
     AVAILABLE_CONDITION,
     JOB_DEADLINE_ANNOTATION,
     POKE_ANNOTATION,
-    SUCCEEDED_ANNOTATION,
 )
 from talm.core.model import Effect, Fact, Sight
 from talm.errors import AlreadyExists, NotFound
@@ -31,7 +30,7 @@ from talm.spokes.base import Order, PodTerms
 from talm.spokes.desk import Cache
 from talm.spokes.ledger import Created, Ledger, Present, number
 from talm.spokes.pokes import Pokes
-from talm.spokes.workmanifests import work_body, work_name, work_spec
+from talm.spokes.workmanifests import diagnosis_name, work_body, work_name, work_spec
 
 # The longest that a deletion of ours is believed without the cache's showing it.
 SHOWN_WITHIN: Final = dt.timedelta(seconds=60)
@@ -72,13 +71,24 @@ class SpokeCheck(Protocol):
         ...
 
 
+class Successes(Protocol):
+    """What is remembered of a run whose Job has succeeded when its work is gone."""
+
+    def has_succeeded(self, cluster: str, run: str) -> bool:
+        """Whether the Job of this run has succeeded on the cluster."""
+        ...
+
+    async def forget_success(self, cluster: str, run: str) -> None:
+        """The run begins anew there.  Raises `ApiError`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkOffice:
     """What all clusters share.
 
     `checked`: whether a cluster's other agents answer, so that `check` can be asked about it.
-    `going`: uids of works that we have deleted.  `succeeded`: cluster -> the run that we have noted
-    ("" none); before we noted anything, the ManagedCluster tells.
+    `going`: uids of works that we have deleted.
     """
 
     hub: WorkHub
@@ -92,7 +102,7 @@ class WorkOffice:
     ledger: Ledger
     pokes: Pokes
     going: dict[str, dt.datetime]
-    succeeded: dict[str, str]
+    successes: Successes
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +123,12 @@ class WorkDesk:
 
     def work(self) -> Present[ManifestWork] | None:
         """The run's work as of now; one that the cache does not show yet has no `cached`."""
-        cached = self.office.works.get(self.name, self.cluster)
-        return self.office.ledger.find(self.cluster, self.name, cached, self.now)
+        return self.find(self.name)
+
+    def find(self, name: str) -> Present[ManifestWork] | None:
+        """The work of that name as of now."""
+        cached = self.office.works.get(name, self.cluster)
+        return self.office.ledger.find(self.cluster, name, cached, self.now)
 
     def is_going(self, work: ManifestWork) -> bool:
         """Whether somebody has deleted it."""
@@ -137,14 +151,8 @@ class WorkDesk:
         return Sight(Fact.LEFTOVERS_KEPT, "the work of an earlier run is there")
 
     def has_succeeded(self) -> bool:
-        """Whether it is noted that the Job of this run had succeeded."""
-        noted = self.office.succeeded.get(self.cluster)
-        if noted is None:
-            found = self.office.clusters.get(self.cluster)
-            noted = (found.metadata.annotations or {} if found else {}).get(
-                SUCCEEDED_ANNOTATION, ""
-            )
-        return noted == self.order.run
+        """Whether it is remembered that the Job of this run had succeeded."""
+        return self.office.successes.has_succeeded(self.cluster, self.order.run)
 
     def back_since(self) -> dt.datetime | None:
         """Since when the cluster is available; None: it is not, or nobody says since when."""
@@ -158,19 +166,23 @@ class WorkDesk:
 
     async def create(self) -> None:
         """Create the run's work; one that is there already stays."""
-        body = work_body(self.cluster, self._whole_order(), self.office.namespace)
+        await self.create_work(work_body(self.cluster, self.whole_order(), self.office.namespace))
+
+    async def create_work(self, body: Mapping[str, Any]) -> None:
+        """Create a work; one of its name that is there already stays."""
         try:
             made = await self.office.hub.create(MANIFEST_WORK, body)
         except AlreadyExists:
             try:
-                made = await self.office.hub.get(MANIFEST_WORK, self.name, self.cluster)
+                name = body["metadata"]["name"]
+                made = await self.office.hub.get(MANIFEST_WORK, name, self.cluster)
             except NotFound:
                 made = await self.office.hub.create(MANIFEST_WORK, body)
         self._note_created(made)
 
     async def order_again(self) -> None:
         """Write the whole work anew into the one that is there."""
-        order = self._whole_order()
+        order = self.whole_order()
         patch = {
             "metadata": {"annotations": {JOB_DEADLINE_ANNOTATION: str(order.job_deadline_s)}},
             "spec": work_spec(order, self.office.namespace),
@@ -199,27 +211,28 @@ class WorkDesk:
         self.office.going[meta.uid] = self.now
 
     async def delete_ours(self) -> None:
-        """Delete the run's work, also when the cache does not show it yet."""
-        found = self.work()
+        """Delete the run's works, also those that the cache does not show yet."""
+        for name in (diagnosis_name(self.order.run), self.name):
+            await self.delete_named(name)
+
+    async def delete_named(self, name: str) -> None:
+        """Delete the work of that name, if there is one."""
+        found = self.find(name)
         if found is None:
             return
         if found.cached is not None:
             await self.delete(found.cached)
             return
         with contextlib.suppress(NotFound):
-            await self.office.hub.delete(MANIFEST_WORK, self.name, self.cluster, uid=found.uid)
+            await self.office.hub.delete(MANIFEST_WORK, name, self.cluster, uid=found.uid)
         self.office.going[found.uid] = self.now
-        self.office.ledger.deleted(self.cluster, self.name, found.uid, self.now)
+        self.office.ledger.deleted(self.cluster, name, found.uid, self.now)
 
-    async def note_success(self, run: str) -> None:
-        """Write on the ManagedCluster which run has succeeded ("" none), unless it says so."""
-        if (run == self.order.run) == self.has_succeeded():
-            return
-        patch = {"metadata": {"annotations": {SUCCEEDED_ANNOTATION: run or None}}}
-        await self.office.hub.merge_patch(MANAGED_CLUSTER, self.cluster, patch)
-        self.office.succeeded[self.cluster] = run
+    async def forget_success(self) -> None:
+        """The run begins anew."""
+        await self.office.successes.forget_success(self.cluster, self.order.run)
 
-    def _whole_order(self) -> Order:
+    def whole_order(self) -> Order:
         """The order with what only the cluster knows of its pods."""
         pod = replace(self.office.terms(self.cluster), nodes=self.order.pod.nodes)
         return replace(self.order, pod=pod)
@@ -232,7 +245,7 @@ class WorkDesk:
         meta = made["metadata"]
         version = number(meta.get("resourceVersion", ""))
         self.office.ledger.created(
-            self.cluster, self.name, Created(meta.get("uid", ""), version, self.office.now())
+            self.cluster, meta["name"], Created(meta.get("uid", ""), version, self.office.now())
         )
 
 

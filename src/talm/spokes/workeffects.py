@@ -10,15 +10,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from talm.core.model import Effect, Fact
+from talm.core.model import Effect
 from talm.spokes.jobs import ENDS
 from talm.spokes.workdesk import WorkDesk
+from talm.spokes.workdiagnosis import diagnose, drop_diagnosis
 from talm.spokes.workfacts import knows_rules, wants_other_deadline, work_fact
 
 
 async def clean_up(desk: WorkDesk) -> None:
     """Delete the works of all runs, this one's included, and have the spoke proved clean."""
-    await desk.note_success("")
+    await desk.forget_success()
     await drop_works(desk)
     if desk.office.checked(desk.cluster):
         await desk.office.check.carry_out(desk.cluster, (Effect.CLEAN_UP,), desk.order)
@@ -81,6 +82,7 @@ async def drop_setup(desk: WorkDesk) -> None:
     Where the agent does not know the rule that freezes a work with an ended Job, the work goes at
     once: what it would start anew at its next resync is what the hub has called ended.
     """
+    await drop_diagnosis(desk)
     found = desk.work()
     work = found.cached if found else None
     if work is None or knows_rules(work):
@@ -92,13 +94,9 @@ async def drop_setup(desk: WorkDesk) -> None:
 async def remove(desk: WorkDesk) -> None:
     """Delete the work, and with it all that it has made.
 
-    A success is noted first: whoever dies before the end of the run is stored finds either the work
-    or the note, and starts no second Job.
+    A success is on record by then (`Successes`): whoever dies before the end of the run is stored finds
+    either the work or the record, and starts no second Job.
     """
-    found = desk.work()
-    work = found.cached if found else None
-    if work is not None and work_fact(work, desk.order).fact is Fact.JOB_SUCCEEDED:
-        await desk.note_success(desk.order.run)
     await withdraw(desk)
 
 
@@ -119,6 +117,8 @@ WORK_EFFECTS: Final[Mapping[Effect, Callable[[WorkDesk], Awaitable[None]]]] = Ma
         Effect.DROP_SETUP: drop_setup,
         Effect.REMOVE: remove,
         Effect.WITHDRAW: withdraw,
+        Effect.DIAGNOSE: diagnose,
+        Effect.DROP_DIAGNOSIS: drop_diagnosis,
     }
 )
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from talm.api.ocm import ManifestWork
-from talm.api.words import JOB_DEADLINE_ANNOTATION, MANUAL_NAMESPACE, RUN_LABEL
+from talm.api.words import JOB_DEADLINE_ANNOTATION, MANUAL_NAMESPACE, RUN_LABEL, Hindrance
 from talm.core.model import Fact, Sight
 from talm.spokes.workfacts import is_watched, knows_rules, work_fact
 from talm.spokes.workmanifests import work_body
@@ -121,7 +121,7 @@ def test_what_could_not_be_applied_is_told_in_the_agent_s_words() -> None:
     text = "Failed to apply manifest: the namespace is being terminated"
     for job in (None, OURS):
         sight = work_fact(work(applied="False", refused=text, job=job), ORDER)
-        assert sight == Sight(Fact.SETTING_UP, text)
+        assert sight == Sight(Fact.SETTING_UP, text, hindrance=Hindrance.REQUEST_REFUSED)
 
 
 def test_a_job_whose_pod_runs_is_active_whatever_else_could_not_be_applied() -> None:

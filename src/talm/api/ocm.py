@@ -49,12 +49,38 @@ class JobStatus(Wire, frozen=True, kw_only=True):
     conditions: tuple[Condition, ...] | None = None
 
 
+class StateDetail(Wire, frozen=True, kw_only=True):
+    """Why a container waits, or how it ended."""
+
+    reason: str = ""
+    message: str = ""
+    exit_code: int | None = None
+
+
+class ContainerState(Wire, frozen=True, kw_only=True):
+    waiting: StateDetail | None = None
+    terminated: StateDetail | None = None
+
+
+class ContainerStatus(Wire, frozen=True, kw_only=True):
+    state: ContainerState = ContainerState()
+
+
+class ViewedStatus(JobStatus, frozen=True, kw_only=True):
+    """The status of a Job, a Namespace (conditions) or a Pod."""
+
+    phase: str = ""
+    reason: str = ""
+    message: str = ""
+    container_statuses: tuple[ContainerStatus, ...] | None = None
+
+
 class ViewedObject(Wire, frozen=True, kw_only=True):
     """`status.result` of a view: whatever object was asked for, read leniently."""
 
     metadata: ObjectMeta = ObjectMeta()
     data: dict[str, str] | None = None  # ConfigMap
-    status: JobStatus | None = None  # Job, Namespace (conditions)
+    status: ViewedStatus | None = None
 
 
 class ViewStatus(Wire, frozen=True, kw_only=True):

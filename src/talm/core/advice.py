@@ -16,6 +16,7 @@ from talm.api.words import Phase, Reason
 
 from . import precache, report
 from .due import Voice
+from .hindrances import about_pod
 from .model import Fact
 
 NOTHING: Final = "Nothing."
@@ -255,6 +256,8 @@ def for_failure(reason: str, message: str) -> str:
         return next(said, BY_CAUSE[reason])
     if reason in BY_CAUSE:
         return BY_CAUSE[reason]
+    if told := about_pod(message):
+        return f"{told} {NEW_CGU}"
     for word in _WORD.findall(message):
         if word in BY_CLASS:
             return BY_CLASS[word]

@@ -12,13 +12,13 @@ from dataclasses import replace
 from typing import Final
 
 from talm.api.cgu import CguStatus, PrecachingFailure
-from talm.api.words import FINAL_PHASES, Phase
+from talm.api.words import FINAL_PHASES, Hindrance, Phase
 
-from . import advice, clock, precache, report, silence
+from . import advice, clock, hindrances, precache, report, silence
 from .decide import stored_course
 from .explain import Explanation, Situation, explain_cgu, filled
 from .fleet import is_running, limit_of, stored_phases, stored_waits
-from .model import Fact, Snapshot
+from .model import Fact, Sight, Snapshot
 
 
 def explain_row(phase: Phase, fact: Fact) -> Explanation:
@@ -71,12 +71,15 @@ class Explainer:
             since = entry.since if entry is not None else None
             waits = "nobody: it has failed and is left out of the update"
             return Explanation(waits, do, text, since)
-        if entry is not None:
+        if entry is not None and entry.reason not in hindrances.REASONS:
             return _in_its_way(self._seen, cluster, entry)
         whole = self._whole
         if whole.situation is not Situation.PRECACHING and phase in precache.BEFORE_SETUP:
             return whole.why
-        return _timed(self._seen, cluster, phase, _row(self._seen, cluster, phase))
+        row = _with_hindrance(
+            _row(self._seen, cluster, phase), self._seen.sights.get(cluster), entry
+        )
+        return _timed(self._seen, cluster, phase, row)
 
     def _beyond_precaching(self, cluster: str, phase: Phase | None) -> Explanation:
         """It has its images, or needs none: the update, or what the whole CGU waits for."""
@@ -100,6 +103,18 @@ def failure_of(status: CguStatus, cluster: str) -> PrecachingFailure | None:
     """The entry of `failures` about this cluster."""
     found = (status.precaching.failures if status.precaching else None) or ()
     return next((entry for entry in found if entry.cluster == cluster), None)
+
+
+def _with_hindrance(
+    row: Explanation, sight: Sight | None, known: PrecachingFailure | None
+) -> Explanation:
+    """The row with what is in the way, where something is."""
+    found = hindrances.seen_in_the_way(sight, known)
+    if found is None:
+        return row
+    reason, text = found
+    waits = f"{hindrances.POD} to start" if reason == Hindrance.POD_NOT_READY else row.waits_for
+    return Explanation(waits, hindrances.what_to_do(reason, text) or row.do, text)
 
 
 def _row(seen: Snapshot, cluster: str, phase: Phase) -> Explanation:

@@ -78,9 +78,12 @@ def decide_fleet(
 def _step(seen: Snapshot, cluster: str, phase: Phase) -> tuple[precache.Step, str]:
     """The table's step; a fact that no rule covers keeps the cluster where it is, with a complaint."""
     try:
-        return precache.advance(phase, seen.sights.get(cluster, UNSEEN).fact), ""
+        step = precache.advance(phase, seen.sights.get(cluster, UNSEEN).fact)
     except precache.ImpossibleFact as exc:
         return precache.Step(phase), str(exc)
+    if Effect.DIAGNOSE in step.effects and not is_running(seen, cluster, phase, held=False):
+        return precache.Step(phase), ""  # what was seen is old; nobody would answer
+    return step, ""
 
 
 def _begins_setup(phase: Phase, move: Move) -> bool:

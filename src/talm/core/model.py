@@ -17,7 +17,7 @@ from talm.api.cacherecord import CacheRecord
 from talm.api.cgu import CguStatus, ClusterGroupUpgrade, PolicyRef
 from talm.api.precaching import PreCachingConfig
 from talm.api.progress import ProgressRecord
-from talm.api.words import Phase
+from talm.api.words import Hindrance, Phase
 
 from .due import Due
 
@@ -83,6 +83,9 @@ class Fact(enum.Enum):
     JOB_DEADLINE = "the Job exceeded its deadline"
     JOB_FAILED = "the Job failed"
     JOB_OTHER = "the Job is of another run"
+    JOB_UNREADY = "the Job has been active without a ready pod for a minute; why is not asked yet"
+    JOB_PODLESS = "the Job has had no pod for a minute; why is not asked yet"
+    JOB_RECOVERED = "the Job has a ready pod, and the one that was to tell why it had none is there"
 
 
 class Effect(enum.Enum):
@@ -97,6 +100,8 @@ class Effect(enum.Enum):
     DROP_SETUP = "drop the questions that only the setup needed"
     REMOVE = "drop everything of ours: questions here, namespace there"
     WITHDRAW = "take back what has not been carried out yet: no late start"
+    DIAGNOSE = "make one pod like the Job's that does nothing, and ask what keeps it from starting"
+    DROP_DIAGNOSIS = "take that pod away, and the question about it"
     UNPIN = "have the pins of this run taken back: requested, never waited for"
 
 
@@ -107,6 +112,7 @@ class Sight:
     `note` says in a sentence what is seen (an agent's error text included); `recheck` is when
     looking again may tell more although nothing was heard; `progress` is the workload's record
     as it came, `record` the same decoded (None: none has come, or it cannot be read).
+    `hindrance`: something is in the way that a person may have to mend, and `note` says what.
     `due`: what must be heard next, and how soon.
     """
 
@@ -115,6 +121,7 @@ class Sight:
     recheck: dt.timedelta | None = None
     progress: Mapping[str, str] = field(default_factory=dict)
     record: ProgressRecord | None = None
+    hindrance: Hindrance | None = None
     due: Due | None = None
 
 

@@ -80,6 +80,9 @@ STEPS: Final[Mapping[Phase, Mapping[Fact, Step]]] = MappingProxyType(
             F.JOB_MISSING: Step(P.STARTING, (E.START_JOB,)),
             F.JOB_PENDING: Step(P.STARTING, waits_for=JOB_CONTROLLER),
             F.JOB_ACTIVE: Step(P.ACTIVE, (E.DROP_SETUP,)),
+            F.JOB_UNREADY: Step(P.ACTIVE, (E.DROP_SETUP,)),
+            F.JOB_RECOVERED: Step(P.ACTIVE, (E.DROP_SETUP,)),
+            F.JOB_PODLESS: Step(P.STARTING, (E.DIAGNOSE,)),
             F.JOB_OTHER: Step(P.NOT_STARTED),
             **ENDINGS,
         },
@@ -96,6 +99,9 @@ STEPS: Final[Mapping[Phase, Mapping[Fact, Step]]] = MappingProxyType(
             F.STALE: Step(P.ACTIVE, (E.ASK,)),
             F.JOB_PENDING: Step(P.ACTIVE, waits_for=JOB),
             F.JOB_ACTIVE: Step(P.ACTIVE, waits_for=JOB),
+            F.JOB_UNREADY: Step(P.ACTIVE, (E.DIAGNOSE,)),
+            F.JOB_PODLESS: Step(P.ACTIVE, (E.DIAGNOSE,)),
+            F.JOB_RECOVERED: Step(P.ACTIVE, (E.DROP_DIAGNOSIS,)),
             # Deleted on the spoke: it is started again.
             F.JOB_MISSING: Step(P.STARTING),
             F.JOB_OTHER: Step(P.NOT_STARTED),
@@ -110,6 +116,7 @@ IMPOSSIBLE: Final = frozenset(
     for fact in (
         F.SETTING_UP, F.SETUP_LOST, F.JOB_UNASKED, F.JOB_MISSING, F.JOB_PENDING, F.JOB_ACTIVE,
         F.JOB_SUCCEEDED, F.JOB_DEADLINE, F.JOB_FAILED, F.JOB_OTHER,
+        F.JOB_UNREADY, F.JOB_PODLESS, F.JOB_RECOVERED,
     )
 )  # fmt: skip
 

@@ -16,6 +16,7 @@ from talm.api.words import BAD_PHASES, FINAL_PHASES, ConditionType, Phase, Reaso
 
 from . import causes
 from .fleet import Phases, stored_phases, verdict
+from .hindrances import hindrance, with_known_cause
 from .model import UNSEEN, EventNote, Move, Snapshot
 from .precache import BEFORE_SETUP
 from .silence import silence
@@ -49,7 +50,11 @@ def failures(
     """
     before = (seen.cgu.status.precaching.failures if seen.cgu.status.precaching else None) or ()
     old = {entry.cluster: entry for entry in before}
-    ends = {m.cluster: m.why for m in moves if m.goto in BAD_PHASES and m.cluster not in failed}
+    ends = {
+        m.cluster: with_known_cause(m.why, old.get(m.cluster))
+        for m in moves
+        if m.goto in BAD_PHASES and m.cluster not in failed
+    }
     entries = []
     for cluster, phase in phases.items():
         found = _cause(seen, cluster, phase, failed, complaints)
@@ -92,7 +97,7 @@ def _cause(
         return EFFECT_FAILED, failed[cluster]
     if cluster in complaints:
         return UNEXPECTED, complaints[cluster]
-    return None
+    return hindrance(seen, cluster, phase)
 
 
 def _entry(

@@ -29,6 +29,9 @@ _BEGUN: Final = frozenset(
         Fact.JOB_SUCCEEDED,
         Fact.JOB_DEADLINE,
         Fact.JOB_FAILED,
+        Fact.JOB_UNREADY,
+        Fact.JOB_PODLESS,
+        Fact.JOB_RECOVERED,
     }
 )
 

@@ -17,6 +17,7 @@ from talm.spokes.desk import Desk
 from talm.spokes.facts import judge
 from talm.spokes.profile import CREATES, DELETES, LEFTOVERS, NODE_DELETES, Try
 from talm.spokes.seen import is_stale, namespace_is_lost, stale_views, wants_new_deadline
+from talm.spokes.viewdiagnosis import diagnose, drop_diagnosis
 
 # Asked about while a run goes on; the other one outlives it where what it is about does.
 _INSIDE: Final = tuple(view for view in View if view is not View.NODE_READER)
@@ -114,6 +115,7 @@ async def start_job(desk: Desk) -> None:
 
 async def drop_setup(desk: Desk) -> None:
     """Drop all questions but those about the Job."""
+    await drop_diagnosis(desk)
     for view in _INSIDE:
         if view not in desk.profile.job_views:
             await desk.drop_view(view)
@@ -161,6 +163,8 @@ EFFECTS: Final[Mapping[Effect, Callable[[Desk], Awaitable[None]]]] = MappingProx
         Effect.DROP_SETUP: drop_setup,
         Effect.REMOVE: remove,
         Effect.WITHDRAW: withdraw,
+        Effect.DIAGNOSE: diagnose,
+        Effect.DROP_DIAGNOSIS: drop_diagnosis,
     }
 )
 

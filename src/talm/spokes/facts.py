@@ -13,18 +13,15 @@ Not here: the setup's own rules (setup.py), what is done about a fact (core/prec
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
-from typing import Final
-
-import msgspec
 
 from talm.api.ocm import ViewedObject
-from talm.api.progress import RECORD_KEY, ProgressRecord
 from talm.api.words import Action, View
 from talm.core.model import Fact, Sight
 from talm.spokes.answers import Answer, Deed, Question, State
 from talm.spokes.base import Order
-from talm.spokes.jobs import ENDS, job_fact, told_whole
+from talm.spokes.goingnamespace import GOING, going
+from talm.spokes.jobs import BAD_ENDS, ENDS, job_fact, told_whole
+from talm.spokes.lastwords import last_words
 from talm.spokes.profile import Profile
 from talm.spokes.seen import (
     Seen,
@@ -35,8 +32,6 @@ from talm.spokes.seen import (
     wants_new_deadline,
 )
 from talm.spokes.setup import broken_need, setup_fact
-
-BAD_ENDS: Final = ENDS - {Fact.JOB_SUCCEEDED}
 
 
 def judge(seen: Seen, profile: Profile, order: Order) -> Sight:
@@ -67,15 +62,6 @@ def _job_seen(result: ViewedObject | None, seen: Seen, profile: Profile, order: 
     if fact in BAD_ENDS:
         note = told_whole(note, last_words(progress))
     return Sight(fact, note, progress=progress)
-
-
-def last_words(progress: Mapping[str, str]) -> str:
-    """What the workload has written of its failure; "" when nothing of it has reached the hub."""
-    try:
-        record = msgspec.json.decode(progress.get(RECORD_KEY, ""), type=ProgressRecord)
-    except ValueError:
-        return ""
-    return ": ".join(part for part in (record.error_class, record.error_text) if part)
 
 
 def _is_running(result: ViewedObject | None) -> bool:
@@ -148,13 +134,12 @@ def _namespace(seen: Seen, profile: Profile) -> Sight:
 
 
 def _leftovers(asked: Question, deletion: Deed) -> Sight:
-    going = Sight(Fact.LEFTOVERS, "the namespace of an earlier run is being deleted")
     if asked.result and asked.result.metadata.deletion_timestamp:
-        return going
+        return going(asked.result)
     if is_stale(View.NAMESPACE, asked, deletion):
         return Sight(Fact.STALE, "asked about the namespace before it was deleted")
     if deletion.state is State.ABSENT:
         return Sight(Fact.LEFTOVERS_KEPT, "the namespace is there and nobody deletes it")
     if deletion.state is State.FAILED or not deletion.present:
         return retry(deletion, Fact.LEFTOVERS_KEPT, Fact.LEFTOVERS)
-    return going
+    return Sight(Fact.LEFTOVERS, GOING)

@@ -12,6 +12,7 @@ from talm.api.meta import Condition
 from talm.api.ocm import JobStatus, ViewedObject
 from talm.api.progress import CLASS_OF_CODE, EXIT_CODES
 from talm.core.model import Fact
+from talm.spokes.lastwords import ENDED_SILENT
 
 # A Job that is going to fail says FailureTarget while its pods still end (Kubernetes >= 1.31).
 _FAILURES: Final = ("Failed", "FailureTarget")
@@ -21,7 +22,8 @@ _BY_POLICY: Final = "PodFailurePolicy"
 _EXIT_CODE: Final = re.compile(r"exit code (\d+)")
 _NO_STATUS: Final = JobStatus()
 
-ENDS: Final = frozenset({Fact.JOB_SUCCEEDED, Fact.JOB_DEADLINE, Fact.JOB_FAILED})
+BAD_ENDS: Final = frozenset({Fact.JOB_DEADLINE, Fact.JOB_FAILED})
+ENDS: Final = BAD_ENDS | {Fact.JOB_SUCCEEDED}
 
 
 def job_fact(result: ViewedObject | None) -> tuple[Fact, str]:
@@ -44,10 +46,11 @@ def job_fact(result: ViewedObject | None) -> tuple[Fact, str]:
 def told_whole(note: str, words: str) -> str:
     """Join the Job's words and the workload's own.
 
-    A class that both name is named once; words of another class are of an earlier attempt.
+    A class that both name is named once; words of another class are of an earlier attempt, but for
+    those that say that the last one has left none.
     """
     kind = note.removeprefix(f"{_BY_POLICY}: ")
-    if kind not in EXIT_CODES:
+    if kind not in EXIT_CODES or words.startswith(ENDED_SILENT):
         return ": ".join(part for part in (note, words) if part)
     return f"{_BY_POLICY}: {words}" if words.partition(":")[0] == kind else note
 

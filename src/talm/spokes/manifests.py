@@ -30,6 +30,7 @@ from talm.spokes.base import Order
 Manifest = dict[str, Any]
 
 JOB_NAME: Final = "pre-cache"
+DIAGNOSIS_POD: Final = "pre-cache-diagnose"
 CONTAINER_NAME: Final = "pre-cache-container"
 ACCOUNT: Final = "pre-cache-agent"
 BINDING: Final = "pre-cache-crb"
@@ -45,6 +46,7 @@ _SCOPES: Final[Mapping[View, tuple[str, str, bool]]] = {
     View.BINDING: ("clusterrolebinding", BINDING, False),
     View.JOB: ("jobs", JOB_NAME, True),
     View.PROGRESS: ("configmap", PROGRESS_CONFIG_MAP, True),
+    View.DIAGNOSE: ("pods", DIAGNOSIS_POD, True),
 }
 
 _DNS_LABEL: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
@@ -119,6 +121,8 @@ def deletion(action: Action, namespace: str) -> Manifest:
             return {"resource": "clusterrolebinding", "name": node_reader(namespace)}
         case Action.NODE_READER_DELETE:
             return {"resource": "clusterrole", "name": node_reader(namespace)}
+        case Action.DIAGNOSE_DELETE:
+            return {"resource": "pod", "name": DIAGNOSIS_POD, "namespace": namespace}
         case _:
             raise Bug(f"{action} deletes nothing")
 

@@ -19,6 +19,7 @@ from talm.core.model import Effect, Fact, Sight
 from talm.spokes.base import Order, PodTerms
 from talm.spokes.desk import Cache
 from talm.spokes.diagnosis import Stalls
+from talm.spokes.diagnosis import Stalls
 from talm.spokes.dues import due_in_work
 from talm.spokes.hearing import Hearing
 from talm.spokes.ledger import Ledger, Present
@@ -33,6 +34,7 @@ from talm.spokes.workdesk import (
     WorkHub,
     WorkOffice,
 )
+from talm.spokes.workdiagnosis import diagnosed
 from talm.spokes.workdiagnosis import diagnosed
 from talm.spokes.workeffects import WORK_EFFECTS, drop_works
 from talm.spokes.workfacts import has_begun, is_watched, record_text, work_fact
@@ -78,6 +80,7 @@ class ManifestWorkTransport:
         )
         self._hearing = Hearing()
         self._patience = patience
+        self._stalls = Stalls()
         self._stalls = Stalls()
         self._listeners: list[Callable[[str], None]] = []
 

@@ -18,6 +18,7 @@ from talm.api.words import Action, View
 from talm.errors import Bug
 from talm.spokes import ownrights
 from talm.spokes.base import Order
+from talm.spokes.diagnosispod import diagnosis_pod
 from talm.spokes.manifests import (
     ACCOUNT,
     SPEC_CONFIG_MAP,
@@ -51,9 +52,10 @@ def view_interval(view: View, clusters: int) -> int:
 
 
 def _kube(action: Action, order: Order, namespace: str) -> Manifest:
-    if action not in _MAKERS:
+    known = {**_MAKERS, **_MADE_LATER}
+    if action not in known:
         raise Bug(f"profile talm knows no action {action}")
-    resource, make = _MAKERS[action]
+    resource, make = known[action]
     template = make(order, namespace)
     template["metadata"].setdefault("labels", {}).update(run_labels(order))
     return {"resource": resource, "template": template}
@@ -102,6 +104,10 @@ def _job(order: Order, namespace: str) -> Manifest:
     return make(order, namespace)
 
 
+def _diagnosis(order: Order, namespace: str) -> Manifest:
+    return diagnosis_pod(_job(order, namespace), namespace)
+
+
 _MAKERS: Final[Mapping[Action, tuple[str, Callable[[Order, str], Manifest]]]] = {
     Action.NS_CREATE: ("namespace", _namespace),
     Action.SA_CREATE: ("serviceaccount", _account),
@@ -113,6 +119,8 @@ _MAKERS: Final[Mapping[Action, tuple[str, Callable[[Order, str], Manifest]]]] = 
     Action.PROGRESS_CREATE: ("configmap", _progress),
     Action.JOB_CREATE: ("job", _job),
 }
+# No part of the setup.
+_MADE_LATER: Final = {Action.DIAGNOSE_CREATE: ("pod", _diagnosis)}
 _FOR_ALL: Final = (Action.NODE_READER_CREATE, Action.NODE_BINDING_CREATE)
 
 TALM: Final = Profile(
@@ -127,4 +135,5 @@ TALM: Final = Profile(
     interval_s=view_interval,
     # The action agent is serial and takes 20-50 ms an action; all of them fit well.
     hold_off=dt.timedelta(seconds=2),
+    diagnoses=True,
 )

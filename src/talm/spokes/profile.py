@@ -27,6 +27,7 @@ from talm.spokes.manifests import Manifest
 LEFTOVERS: Final = (Action.NS_DELETE, Action.CRB_DELETE)  # whoever has left them
 NODE_DELETES: Final = (Action.NODE_BINDING_DELETE, Action.NODE_READER_DELETE)
 DELETES: Final = (*LEFTOVERS, *NODE_DELETES)
+# What is taken back when a run ends: all creations, and the deletion of a pod in mid-run.
 CREATES: Final = tuple(action for action in Action if action not in DELETES)
 
 
@@ -57,6 +58,7 @@ class Profile:
     `setup_for_all` takes the place of `setup` where every node pulls; empty: the profile cannot.
     `labelled`: everything carries the run, so what does not is of another one.
     `hold_off`: how long a view waits for the action it would otherwise race.
+    `diagnoses`: a pod like the Job's may be made, to see why the Job's does not get ready.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Profile:
     setup_views: Mapping[View, Action] = field(default_factory=dict)
     setup_for_all: tuple[Action, ...] = ()
     hold_off: dt.timedelta = dt.timedelta(0)
+    diagnoses: bool = False
 
     def for_nodes(self, nodes: Nodes) -> Profile:
         """The profile as it is for one node or for all."""
@@ -98,7 +101,7 @@ class Profile:
         self, action: Action, cluster: str, order: Order, *, namespace: str, attempt: Try = FIRST
     ) -> Manifest:
         """The ManagedClusterAction."""
-        if action in DELETES:
+        if action in DELETES or action is Action.DIAGNOSE_DELETE:
             kind, kube = "Delete", manifests.deletion(action, namespace)
         else:
             kind, kube = "Create", self.kube(action, order, namespace)

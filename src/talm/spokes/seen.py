@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from dataclasses import replace
 from typing import Final, Protocol
 
 from talm.api.ocm import ViewedObject
-from talm.api.words import RUN_LABEL, Action, View
+from talm.api.words import RUN_LABEL, Action, Hindrance, View
 from talm.core.model import Fact, Sight
 from talm.spokes.answers import Answer, Deed, Question, State
 from talm.spokes.base import Order
@@ -33,7 +34,8 @@ class Seen(Protocol):
 
 def retry(deed: Deed, due: Fact, wait: Fact = Fact.SETTING_UP) -> Sight:
     """Another try of a failed action is due, or will be: the agent's words go along."""
-    return Sight(due, deed.text) if deed.is_due else Sight(wait, deed.text, deed.pause_left)
+    told = Sight(due, deed.text, hindrance=Hindrance.REQUEST_REFUSED if deed.text else None)
+    return told if deed.is_due else replace(told, fact=wait, recheck=deed.pause_left)
 
 
 def is_stale(view: View, asked: Question, deed: Deed) -> bool:

@@ -20,11 +20,13 @@ from talm.core.model import Effect, Sight
 from talm.spokes.answers import deed, outcome
 from talm.spokes.base import Order, PodTerms
 from talm.spokes.desk import Cache, Desk, Hub, Office
+from talm.spokes.diagnosis import Stalls
 from talm.spokes.effects import EFFECTS, make_way
 from talm.spokes.facts import judge
 from talm.spokes.ledger import Ledger
 from talm.spokes.manifests import check_spoke_namespace
 from talm.spokes.profile import DELETES, Profile
+from talm.spokes.viewdiagnosis import diagnosed
 
 _VIEWS: Final = frozenset(View)
 _ACTIONS: Final[dict[str, Action]] = {action.value: action for action in Action}
@@ -60,12 +62,13 @@ class ViewActionTransport:
             old_jobs={},
             terms=terms,
         )
+        self._stalls = Stalls()
         self._listeners: list[Callable[[str], None]] = []
 
     def look(self, cluster: str, order: Order, now: dt.datetime) -> Sight:
         """Tell what the caches know of this cluster; no request is made."""
         desk = Desk(self._office, cluster, order, now)
-        return judge(desk, desk.profile, order)
+        return diagnosed(judge(desk, desk.profile, order), desk, self._stalls)
 
     async def carry_out(self, cluster: str, effects: tuple[Effect, ...], order: Order) -> None:
         """Carry the effects out in order.  Raises `ApiError` at the first request that fails."""

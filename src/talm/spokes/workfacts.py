@@ -15,13 +15,13 @@ from typing import Final
 
 from talm.api.kinds import CONFIG_MAP, JOB
 from talm.api.meta import Condition, ObjectMeta
-from talm.api.ocm import FieldValue, JobStatus, ManifestCondition, ManifestWork, ViewedObject
+from talm.api.ocm import FieldValue, ManifestCondition, ManifestWork, ViewedObject, ViewedStatus
 from talm.api.progress import PROGRESS_CONFIG_MAP, RECORD_KEY
-from talm.api.words import JOB_DEADLINE_ANNOTATION, RUN_LABEL
+from talm.api.words import JOB_DEADLINE_ANNOTATION, RUN_LABEL, Hindrance
 from talm.core.model import Fact, Sight
 from talm.spokes.base import Order
-from talm.spokes.facts import BAD_ENDS, last_words
-from talm.spokes.jobs import ENDS, job_fact, told_whole
+from talm.spokes.jobs import BAD_ENDS, ENDS, job_fact, told_whole
+from talm.spokes.lastwords import last_words
 from talm.spokes.manifests import JOB_NAME
 from talm.spokes.own import TALM
 from talm.spokes.seen import is_others
@@ -31,6 +31,7 @@ _APPLIED: Final = "Applied"
 _AVAILABLE: Final = "Available"
 _COMPLETE: Final = "Complete"
 _BEGUN: Final = ENDS | {Fact.JOB_ACTIVE}
+REFUSED: Final = Hindrance.REQUEST_REFUSED
 
 Values = Mapping[str, int | str | bool]
 
@@ -52,9 +53,9 @@ def work_fact(work: ManifestWork, order: Order) -> Sight:
         return Sight(fact, note, progress=record)
     if _is_missing(work):
         return Sight(Fact.JOB_MISSING, "the Job was made and is gone")
-    refusal = _refusal(work)
-    if fact is Fact.JOB_PENDING and refusal:
-        return Sight(Fact.SETTING_UP, refusal, progress=record)
+    words = refusal(work)
+    if fact is Fact.JOB_PENDING and words:
+        return Sight(Fact.SETTING_UP, words, progress=record, hindrance=REFUSED)
     return Sight(fact, note, progress=record)
 
 
@@ -62,9 +63,11 @@ def _without_job(work: ManifestWork, order: Order) -> Sight:
     """Nothing has been told of the Job: either it was not made, or it was not looked at."""
     if wants_other_deadline(work, order):
         return Sight(Fact.SETUP_LOST, "the Job's deadline has changed before it was created")
-    refusal = _refusal(work)
-    if refusal or not is_applied(work):
-        return Sight(Fact.SETTING_UP, refusal or "waiting for the cluster's work agent")
+    words = refusal(work)
+    if words:
+        return Sight(Fact.SETTING_UP, words, hindrance=REFUSED)
+    if not is_applied(work):
+        return Sight(Fact.SETTING_UP, "waiting for the cluster's work agent")
     if _is_missing(work):
         return Sight(Fact.JOB_MISSING, "the Job was made and is gone")
     return Sight(Fact.JOB_PENDING, "what the Job needs has been made; nothing is told of it yet")
@@ -105,14 +108,13 @@ def is_watched(work: ManifestWork) -> bool:
 
 def told_job(work: ManifestWork) -> ViewedObject | None:
     """The Job as the feedback tells it; None when nothing of it was ever read."""
-    entry = _manifest(work, JOB.plural, JOB_NAME)
-    values = _values(entry) if entry else {}
+    values = feedback(work, JOB.plural, JOB_NAME)
     if not values:
         return None
     conditions = tuple(_job_conditions(values))
     return ViewedObject(
         metadata=_identity(values),
-        status=JobStatus(
+        status=ViewedStatus(
             active=_count(values, "active"),
             ready=_count(values, "ready"),
             succeeded=_count(values, "succeeded"),
@@ -125,15 +127,14 @@ def told_job(work: ManifestWork) -> ViewedObject | None:
 
 def told_record(work: ManifestWork, order: Order) -> dict[str, str]:
     """The workload's record; empty when there is none of this run."""
-    entry = _manifest(work, CONFIG_MAP.plural, PROGRESS_CONFIG_MAP)
-    values = _values(entry) if entry else {}
+    values = feedback(work, CONFIG_MAP.plural, PROGRESS_CONFIG_MAP)
     if is_others(ViewedObject(metadata=_identity(values)), TALM, order):
         return {}
     record = values.get("record")
     return {RECORD_KEY: record} if isinstance(record, str) else {}
 
 
-def _refusal(work: ManifestWork) -> str:
+def refusal(work: ManifestWork) -> str:
     """What the agent could not apply, in its own words; "" when that is not said of the work as it is."""
     applied = _of_work(work, _APPLIED)
     if not is_applied(work) or applied is None or applied.status != "False":
@@ -157,6 +158,12 @@ def _manifest(work: ManifestWork, resource: str, name: str) -> ManifestCondition
         if (entry.resource_meta.resource, entry.resource_meta.name) == (resource, name):
             return entry
     return None
+
+
+def feedback(work: ManifestWork, resource: str, name: str) -> Values:
+    """What was last read of one of the work's objects; empty when nothing ever was."""
+    entry = _manifest(work, resource, name)
+    return _values(entry) if entry else {}
 
 
 def _values(entry: ManifestCondition) -> Values:

@@ -22,10 +22,12 @@ from talm.spokes.manifests import JOB_NAME, Manifest, run_labels
 from talm.spokes.own import TALM
 
 WATCH: Final = "Watch"
+_DIAGNOSIS: Final = "pre-cache-diagnose-"
 _RUN_PATH: Final = ".metadata.labels." + RUN_LABEL.replace(".", r"\.")
 
 
-def _condition(kind: str, field: str) -> str:
+def condition_path(kind: str, field: str) -> str:
+    """The path of a field of one of the object's conditions."""
     return f'.status.conditions[?(@.type=="{kind}")].{field}'
 
 
@@ -38,12 +40,12 @@ JOB_PATHS: Final[Mapping[str, str]] = MappingProxyType(
         "succeeded": ".status.succeeded",
         "failed": ".status.failed",
         "terminating": ".status.terminating",
-        "complete": _condition("Complete", "status"),
-        "failedReason": _condition("Failed", "reason"),
-        "failedMessage": _condition("Failed", "message"),
+        "complete": condition_path("Complete", "status"),
+        "failedReason": condition_path("Failed", "reason"),
+        "failedMessage": condition_path("Failed", "message"),
         # A Job that is going to fail says so while its pods still end (Kubernetes >= 1.31).
-        "targetReason": _condition("FailureTarget", "reason"),
-        "targetMessage": _condition("FailureTarget", "message"),
+        "targetReason": condition_path("FailureTarget", "reason"),
+        "targetMessage": condition_path("FailureTarget", "message"),
     }
 )
 RECORD_PATHS: Final[Mapping[str, str]] = MappingProxyType(
@@ -54,6 +56,16 @@ RECORD_PATHS: Final[Mapping[str, str]] = MappingProxyType(
 def work_name(run: str) -> str:
     """The name of a run's work, the same on every cluster."""
     return f"pre-cache-{run}"
+
+
+def diagnosis_name(run: str) -> str:
+    """The name of the work that makes the pod which tells why the Job's does not get ready."""
+    return f"{_DIAGNOSIS}{run}"
+
+
+def is_diagnosis(name: str) -> bool:
+    """Whether a work of pre-caching is such a one; a run's own name never begins so."""
+    return name.startswith(_DIAGNOSIS)
 
 
 def work_body(cluster: str, order: Order, namespace: str) -> Manifest:
@@ -75,10 +87,10 @@ def work_spec(order: Order, namespace: str) -> Manifest:
     """What is put on the cluster, and what is told of it."""
     setup = TALM.for_nodes(order.pod.nodes).setup
     manifests = [TALM.kube(action, order, namespace)["template"] for action in setup]
-    job = _told("batch", "jobs", JOB_NAME, namespace, JOB_PATHS)
+    job = told_object("batch", "jobs", JOB_NAME, namespace, JOB_PATHS)
     # Without it a finished Job that somebody deletes is made again at the agent's next resync.
     job["conditionRules"] = [{"type": "WellKnownConditions", "condition": "Complete"}]
-    record = _told("", "configmaps", PROGRESS_CONFIG_MAP, namespace, RECORD_PATHS)
+    record = told_object("", "configmaps", PROGRESS_CONFIG_MAP, namespace, RECORD_PATHS)
     return {
         "deleteOption": {"propagationPolicy": "Foreground"},
         "manifestConfigs": [job, record],
@@ -86,7 +98,7 @@ def work_spec(order: Order, namespace: str) -> Manifest:
     }
 
 
-def _told(
+def told_object(
     group: str, resource: str, name: str, namespace: str, paths: Mapping[str, str]
 ) -> dict[str, Any]:
     """An object that is made once, never overwritten, and watched where agent and CRD know how."""

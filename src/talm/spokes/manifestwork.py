@@ -19,7 +19,6 @@ from talm.core.model import Effect, Fact, Sight
 from talm.spokes.base import Order, PodTerms
 from talm.spokes.desk import Cache
 from talm.spokes.diagnosis import Stalls
-from talm.spokes.diagnosis import Stalls
 from talm.spokes.dues import due_in_work
 from talm.spokes.hearing import Hearing
 from talm.spokes.ledger import Ledger, Present
@@ -34,7 +33,6 @@ from talm.spokes.workdesk import (
     WorkHub,
     WorkOffice,
 )
-from talm.spokes.workdiagnosis import diagnosed
 from talm.spokes.workdiagnosis import diagnosed
 from talm.spokes.workeffects import WORK_EFFECTS, drop_works
 from talm.spokes.workfacts import has_begun, is_watched, record_text, work_fact
@@ -80,7 +78,6 @@ class ManifestWorkTransport:
         )
         self._hearing = Hearing()
         self._patience = patience
-        self._stalls = Stalls()
         self._stalls = Stalls()
         self._listeners: list[Callable[[str], None]] = []
 

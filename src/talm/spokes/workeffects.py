@@ -14,7 +14,6 @@ from talm.core.model import Effect
 from talm.spokes.jobs import ENDS
 from talm.spokes.workdesk import WorkDesk
 from talm.spokes.workdiagnosis import diagnose, drop_diagnosis
-from talm.spokes.workdiagnosis import diagnose, drop_diagnosis
 from talm.spokes.workfacts import knows_rules, wants_other_deadline, work_fact
 
 
@@ -84,7 +83,6 @@ async def drop_setup(desk: WorkDesk) -> None:
     once: what it would start anew at its next resync is what the hub has called ended.
     """
     await drop_diagnosis(desk)
-    await drop_diagnosis(desk)
     found = desk.work()
     work = found.cached if found else None
     if work is None or knows_rules(work):
@@ -119,8 +117,6 @@ WORK_EFFECTS: Final[Mapping[Effect, Callable[[WorkDesk], Awaitable[None]]]] = Ma
         Effect.DROP_SETUP: drop_setup,
         Effect.REMOVE: remove,
         Effect.WITHDRAW: withdraw,
-        Effect.DIAGNOSE: diagnose,
-        Effect.DROP_DIAGNOSIS: drop_diagnosis,
         Effect.DIAGNOSE: diagnose,
         Effect.DROP_DIAGNOSIS: drop_diagnosis,
     }

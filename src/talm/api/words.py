@@ -34,14 +34,6 @@ class Hindrance(enum.StrEnum):
     NAMESPACE_STUCK = "NamespaceStuck"  # something keeps the namespace from going
 
 
-class Hindrance(enum.StrEnum):
-    """Reasons of entries of `.status.precaching.failures` about clusters that wait; ours."""
-
-    POD_NOT_READY = "PodNotReady"  # the Job has no ready pod for a minute or longer
-    REQUEST_REFUSED = "RequestRefused"  # the spoke did not do what an agent asked of it
-    NAMESPACE_STUCK = "NamespaceStuck"  # something keeps the namespace from going
-
-
 class ConditionType(enum.StrEnum):
     """Condition types of both vocabularies."""
 
@@ -183,7 +175,6 @@ class View(enum.StrEnum):
     PROGRESS = "view-precache-progress"  # ours
     NODE_READER = "view-precache-node-reader"  # ours, where every node pulls
     DIAGNOSE = "view-precache-diagnose"  # ours, where the Job's pod does not get ready
-    DIAGNOSE = "view-precache-diagnose"  # ours, where the Job's pod does not get ready
 
 
 class Action(enum.StrEnum):
@@ -204,9 +195,6 @@ class Action(enum.StrEnum):
     NODE_READER_DELETE = "precache-node-reader-delete"
     NODE_READER_CREATE = "precache-node-reader-create"
     NODE_BINDING_CREATE = "precache-node-reader-crb-create"
-    # ours, where the Job's pod does not get ready: a pod that tells why
-    DIAGNOSE_CREATE = "precache-diagnose-create"
-    DIAGNOSE_DELETE = "precache-diagnose-delete"
     # ours, where the Job's pod does not get ready: a pod that tells why
     DIAGNOSE_CREATE = "precache-diagnose-create"
     DIAGNOSE_DELETE = "precache-diagnose-delete"

@@ -120,6 +120,7 @@ class WorkWorld:
         self.world = World(times=TIMES, scenario=scenario, habits=habits)
         self.hub = self.world.hub
         self.views = views
+        self.away: dt.datetime | None = None  # since when the add-on is
         self.old_crd = old_crd
         self.default_way = way
         self.order = order
@@ -145,6 +146,7 @@ class WorkWorld:
             profile=TALM,
             namespace=MANUAL_NAMESPACE,
             now=self.now,
+            away=lambda _: self.away,
         )
         self.working = ManifestWorkTransport(
             client,

@@ -151,7 +151,7 @@ class Operator:
         self, client: Client, lease_client: Client, graph: UpdateGraph, stop: asyncio.Event
     ) -> None:
         settings = self._settings
-        store = Store(client, self._heard)
+        store = Store(client, self._heard, now=self._now)
         ways = open_ways(client, store, settings, now=self._now, terms=self._terms(store))
         self._ways = ways
         self._store = store
@@ -278,6 +278,8 @@ class Operator:
             self._ways.works.work_changed(key, old, new)
         elif name == kinds.MANAGED_CLUSTER.plural:
             self._ways.works.cluster_changed(key[1])
+        elif name == kinds.ADD_ON.plural and not self._ways.add_on_changed(key[0], new):
+            return
         for cgu in tuple(self._routes.heard(name, key, old, new)):
             self._queue.add(cgu)
 

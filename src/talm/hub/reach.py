@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from talm.api.meta import Condition
-from talm.api.ocm import ConditionedStatus, ManagedClusterStatus
+from talm.api.ocm import ConditionedStatus, ManagedClusterAddOn, ManagedClusterStatus
 from talm.api.words import (
     ADD_ON_AVAILABLE_CONDITION,
     AVAILABLE_CONDITION,
@@ -28,6 +28,7 @@ from talm.spokes.pinning import PinningTransport
 from talm.spokes.profiles import PROFILES
 from talm.spokes.viewaction import ViewActionTransport
 
+from .addons import AddOns
 from .settings import Settings
 from .store import Store
 
@@ -41,6 +42,14 @@ class Ways:
     views: ViewActionTransport
     works: ManifestWorkTransport
     used: Transport
+    add_ons: AddOns
+
+    def add_on_changed(self, cluster: str, add_on: ManagedClusterAddOn | None) -> bool:
+        """Take in what was heard of an add-on; whether it may matter to anybody."""
+        if not self.add_ons.changed(cluster, add_on):
+            return False
+        self.views.agent_changed(cluster)
+        return True
 
 
 def open_ways(
@@ -52,6 +61,7 @@ def open_ways(
     terms: Callable[[str], PodTerms],
 ) -> Ways:
     """Make the transports that the settings ask for."""
+    add_ons = AddOns(now)
     views = ViewActionTransport(
         client,
         store.views,
@@ -60,6 +70,8 @@ def open_ways(
         namespace=settings.spoke_namespace,
         now=now,
         terms=terms,
+        patience=settings.patience,
+        away=add_ons.away_since,
     )
     works = ManifestWorkTransport(
         client,
@@ -71,6 +83,7 @@ def open_ways(
         namespace=settings.spoke_namespace,
         now=now,
         terms=terms,
+        patience=settings.patience,
     )
     used: Transport = ByCluster(views, works, lambda cluster: choose_way(store, settings, cluster))
     if settings.rules.unpins:
@@ -81,7 +94,7 @@ def open_ways(
             terms=terms,
             namespace=settings.spoke_namespace,
         )
-    return Ways(views, works, used)
+    return Ways(views, works, used, add_ons)
 
 
 def choose_way(store: Store, settings: Settings, cluster: str) -> Way:

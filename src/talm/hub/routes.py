@@ -48,7 +48,12 @@ class Routes:
         match kind:
             case kinds.CGU.plural:
                 return self._cgu_changed(key, new)
-            case kinds.VIEW.plural | kinds.ACTION.plural | kinds.MANIFEST_WORK.plural:
+            case (
+                kinds.VIEW.plural
+                | kinds.ACTION.plural
+                | kinds.MANIFEST_WORK.plural
+                | kinds.ADD_ON.plural
+            ):
                 return self._by_cluster.get(key[0], ())
             case kinds.MANAGED_CLUSTER.plural:
                 return self._by_cluster.get(key[1], set()) | self._selecting

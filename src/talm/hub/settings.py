@@ -17,6 +17,7 @@ from talm.core.model import Rules, Vocabulary
 from talm.errors import BadSpec, SetupError
 from talm.spokes.manifests import check_spoke_namespace
 from talm.spokes.ownstore import AUTO, STORE_LABEL
+from talm.spokes.patience import AGENT_S, LONGEST_POLL_S, WORKLOAD_S, Patience
 
 
 def setting(default: Any, why: str, *, unit: str = "", choices: tuple[str, ...] = ()) -> Any:
@@ -80,11 +81,26 @@ class Settings:
     )  # fmt: skip
     setup_deadline: int = setting(
         30, "A cluster whose Job has not become active by then fails; time in which it is "
-        "unavailable or waits for another CGU does not count.", unit="minutes",
+        "unavailable or silent, or waits for another CGU, does not count.", unit="minutes",
     )  # fmt: skip
     unavailable_grace: int = setting(
-        10, "Once a CGU is enabled, a cluster that has been unavailable for longer fails. The hub "
+        10, "Once a CGU is enabled, a cluster that has been unavailable or silent for longer fails. The hub "
         "itself needs 5 to 10 minutes to notice an outage.", unit="minutes",
+    )  # fmt: skip
+    workload_silence: int = setting(
+        WORKLOAD_S, "A workload that has told nothing new for so long counts as silent, beside what the way "
+        "takes: twice the interval of a view, or agent-poll where a work is not told of by events. It tells "
+        "every 30 seconds.", unit="seconds",
+    )  # fmt: skip
+    agent_silence: int = setting(
+        AGENT_S, "A work agent, or an agent for views and actions, that was asked for something and has "
+        "said nothing for so long counts as silent. It answers within a round trip, one that is restarted "
+        "within a minute.", unit="seconds",
+    )  # fmt: skip
+    agent_poll: int = setting(
+        LONGEST_POLL_S, "The longest pause between two looks of a work agent that is not told of changes: 19 "
+        "seconds, on a cluster with one control-plane node 114. Give more where Klusterlets have a longer "
+        "statusSyncInterval.", unit="seconds",
     )  # fmt: skip
     workers: int = setting(
         8, "CGUs that are worked on at the same time; each one is always handled by one worker."
@@ -140,6 +156,15 @@ class Settings:
         )
 
     @property
+    def patience(self) -> Patience:
+        """How long a cluster may say nothing."""
+        return Patience(
+            workload=dt.timedelta(seconds=self.workload_silence),
+            agent=dt.timedelta(seconds=self.agent_silence),
+            poll=dt.timedelta(seconds=self.agent_poll),
+        )
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """The names in `pull_secrets`."""
         return tuple(name.strip() for name in self.pull_secrets.split(",") if name.strip())
@@ -152,8 +177,9 @@ class Settings:
 
 
 POSITIVE: Final = (
-    "nodes_at_once", "setup_deadline", "unavailable_grace", "workers", "concurrency", "lease_duration",
-    "renew_deadline", "retry_period", "graph_timeout", "shutdown_grace",
+    "nodes_at_once", "setup_deadline", "unavailable_grace", "workload_silence", "agent_silence", "agent_poll",
+    "workers", "concurrency", "lease_duration", "renew_deadline", "retry_period", "graph_timeout",
+    "shutdown_grace",
 )  # fmt: skip
 
 

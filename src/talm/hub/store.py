@@ -8,7 +8,9 @@ own write (resourceVersions of one kind grow and may be compared as numbers).
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from talm.api import kinds, ocm
@@ -44,10 +46,16 @@ OnEvent = Callable[[str, Key, Any, Any], None]
 
 
 class Store:
-    """The hub in memory.  `run` keeps it up to date; `on_event` hears of every change."""
+    """The hub in memory.  `run` keeps it up to date; `on_event` hears of every change.
 
-    def __init__(self, client: Client, on_event: OnEvent) -> None:
+    `now`: our own clock, for when something was heard (None: nobody asks).
+    """
+
+    def __init__(
+        self, client: Client, on_event: OnEvent, *, now: Callable[[], dt.datetime] | None = None
+    ) -> None:
         self._on_event = on_event
+        self._now = now
         self._own: dict[Key, ClusterGroupUpgrade] = {}
         self._policies: dict[Key, tuple[str, RootPolicy]] = {}
         self._informers: dict[str, Informer[Any]] = {}
@@ -200,6 +208,10 @@ class Store:
             self.clusters.pop(key[1], None)
             return True
         after = read_cluster(new)
+        if before is not None and before.available == after.available:
+            after = replace(after, heard=before.heard)
+        elif self._now is not None:
+            after = replace(after, heard=self._now())
         self.clusters[key[1]] = after
         return after != before
 

@@ -77,6 +77,11 @@ class Pokes:
             self._polling.add(cluster)
         agent.heard, agent.begun = now, agent.begun or begun
 
+    def is_answer(self, cluster: str, now: dt.datetime) -> bool:
+        """Whether news that comes now may be the answer to a poke."""
+        agent = self._agents.get(cluster)
+        return agent is not None and agent.poked is not None and now - agent.poked <= ANSWER
+
     def forget(self, cluster: str) -> None:
         """The work is gone."""
         self._agents.pop(cluster, None)

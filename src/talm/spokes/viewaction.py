@@ -11,20 +11,32 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from talm.api.meta import ObjectMeta
-from talm.api.ocm import ManagedClusterAction, ManagedClusterView
+from talm.api.ocm import (
+    ConditionedStatus,
+    ManagedClusterAction,
+    ManagedClusterView,
+    ViewStatus,
+)
+from talm.api.progress import RECORD_KEY
 from talm.api.words import RUN_LABEL, Action, View
+from talm.core.due import Due, Voice
 from talm.core.model import Effect, Sight
 from talm.spokes.answers import deed, outcome
 from talm.spokes.base import Order, PodTerms
 from talm.spokes.desk import Cache, Desk, Hub, Office
 from talm.spokes.diagnosis import Stalls
+from talm.spokes.dues import due_in_views
 from talm.spokes.effects import EFFECTS, make_way
 from talm.spokes.facts import judge
+from talm.spokes.hearing import Hearing
+from talm.spokes.jobs import ENDS
 from talm.spokes.ledger import Ledger
 from talm.spokes.manifests import check_spoke_namespace
+from talm.spokes.patience import DEFAULT, Patience
 from talm.spokes.profile import DELETES, Profile
 from talm.spokes.viewdiagnosis import diagnosed
 
@@ -37,7 +49,8 @@ Key = tuple[str, str]  # (namespace = cluster, name)
 class ViewActionTransport:
     """A `Transport`.  `namespace` is the workload's on every spoke; BadSpec when it may not be used.
 
-    `terms` is asked for a cluster's pod each time when something is created there.
+    `terms` is asked for a cluster's pod each time when something is created there.  `away`: since when
+    the hub calls the cluster's agent unavailable, by our own clock (None: it does not).
     """
 
     def __init__(  # noqa: PLR0913 (what all clusters share)
@@ -50,6 +63,8 @@ class ViewActionTransport:
         namespace: str,
         now: Callable[[], dt.datetime],
         terms: Callable[[str], PodTerms] = lambda _: PodTerms(),
+        patience: Patience = DEFAULT,
+        away: Callable[[str], dt.datetime | None] = lambda _: None,
     ) -> None:
         self._office = Office(
             hub=client,
@@ -63,12 +78,16 @@ class ViewActionTransport:
             terms=terms,
         )
         self._stalls = Stalls()
+        self._hearing = Hearing()
+        self._patience = patience
+        self._away = away
         self._listeners: list[Callable[[str], None]] = []
 
     def look(self, cluster: str, order: Order, now: dt.datetime) -> Sight:
         """Tell what the caches know of this cluster; no request is made."""
         desk = Desk(self._office, cluster, order, now)
-        return diagnosed(judge(desk, desk.profile, order), desk, self._stalls)
+        sight = diagnosed(judge(desk, desk.profile, order), desk, self._stalls)
+        return self._with_due(desk, sight)
 
     async def carry_out(self, cluster: str, effects: tuple[Effect, ...], order: Order) -> None:
         """Carry the effects out in order.  Raises `ApiError` at the first request that fails."""
@@ -89,6 +108,9 @@ class ViewActionTransport:
         """Take in what the hub's informer of views has heard; others' views are passed over."""
         cluster, name = key
         if name in _VIEWS:
+            if new is not None and _tells(old.status if old else None, new.status):
+                record = _record(new) if name == View.PROGRESS else None
+                self._hearing.news((cluster, ""), self._office.now(), record=record)
             self._heard(cluster, name, old.metadata if old else None, new.metadata if new else None)
             self._tell(cluster)
 
@@ -103,10 +125,26 @@ class ViewActionTransport:
         action = _ACTIONS.get(name)
         if action is None:
             return
+        if new is not None and _tells(old.status if old else None, new.status):
+            self._hearing.news((cluster, ""), self._office.now())
         if old is not None and new is None:
             self._note_end(cluster, action, old)
         self._heard(cluster, name, old.metadata if old else None, new.metadata if new else None)
         self._tell(cluster)
+
+    def agent_changed(self, cluster: str) -> None:
+        """What `away` says of the cluster has changed."""
+        self._tell(cluster)
+
+    def _with_due(self, desk: Desk, sight: Sight) -> Sight:
+        if sight.fact in ENDS:
+            return sight
+        away = self._away(desk.cluster)
+        if away is not None:
+            return replace(sight, due=Due(Voice.ADD_ON, away, dt.timedelta(0)))
+        heard = self._hearing.of((desk.cluster, ""))
+        due = due_in_views(desk, sight, heard, self._patience)
+        return replace(sight, due=due) if due is not None else sight
 
     def _heard(
         self, cluster: str, name: str, old: ObjectMeta | None, new: ObjectMeta | None
@@ -127,3 +165,16 @@ class ViewActionTransport:
     def _tell(self, cluster: str) -> None:
         for on_change in self._listeners:
             on_change(cluster)
+
+
+def _tells(
+    old: ViewStatus | ConditionedStatus | None, new: ViewStatus | ConditionedStatus | None
+) -> bool:
+    """Whether an agent has written something: what has no status is as we have made it."""
+    return new is not None and new != old
+
+
+def _record(view: ManagedClusterView) -> str:
+    """The record that the view shows; "" while it shows none."""
+    result = view.status.result if view.status is not None else None
+    return (result.data or {}).get(RECORD_KEY, "") if result is not None else ""

@@ -134,6 +134,12 @@ def told_record(work: ManifestWork, order: Order) -> dict[str, str]:
     return {RECORD_KEY: record} if isinstance(record, str) else {}
 
 
+def record_text(work: ManifestWork) -> str:
+    """The record as it was fed back, whichever run's; "" where there is none."""
+    entry = _manifest(work, CONFIG_MAP.plural, PROGRESS_CONFIG_MAP)
+    return _text(_values(entry), "record") if entry else ""
+
+
 def refusal(work: ManifestWork) -> str:
     """What the agent could not apply, in its own words; "" when that is not said of the work as it is."""
     applied = _of_work(work, _APPLIED)

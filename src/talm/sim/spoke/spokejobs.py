@@ -16,6 +16,8 @@ import asyncio
 import dataclasses
 import datetime as dt
 import enum
+import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -46,12 +48,17 @@ def count_images(done: float) -> Mapping[str, str]:
 @dataclasses.dataclass(frozen=True, slots=True)
 class JobPlan:
     """`duration_s` counts from the pod's readiness; `progress` is written `steps` times, into
-    the ConfigMap `pre-cache-progress` beside the Job if there is one."""
+    the ConfigMap `pre-cache-progress` beside the Job if there is one.
+
+    `beat_s`: as the workload does, it is also written each time so many seconds have passed, its record
+    with another heartbeat (None: it is not).
+    """
 
     duration_s: float = 60.0
     outcome: Outcome = Outcome.SUCCEEDS
     steps: int = 4
     progress: Progress = count_images
+    beat_s: float | None = None
 
 
 Scenario: TypeAlias = Callable[[str, Mapping[str, Any]], JobPlan]
@@ -239,13 +246,25 @@ class JobController:
         if plan.outcome is Outcome.NEVER_READY:
             await asyncio.Event().wait()
         self._store.put_status(kinds.JOB, job, {**start, "active": 1, "ready": 1})
+        done = 0.0
         for done in _fractions(plan.steps):
-            self._report(job, plan.progress(done))
-            await self._clock.sleep(plan.duration_s / max(plan.steps, 1))
+            await self._tell(job, plan, done, plan.duration_s / max(plan.steps, 1))
         if plan.outcome is Outcome.HANGS:
-            await asyncio.Event().wait()
+            await self._tell(job, plan, done, math.inf)
         if plan.outcome is Outcome.SUCCEEDS:
             self._report(job, plan.progress(1.0))
+
+    async def _tell(self, job: Object, plan: JobPlan, done: float, seconds: float) -> None:
+        """Write how far it is, for so long; without a beat once."""
+        beat_s = plan.beat_s or math.inf
+        while seconds > 0:
+            stamp = self._clock.stamp() if plan.beat_s else ""
+            self._report(job, with_heartbeat(plan.progress(done), stamp))
+            pause_s = min(beat_s, seconds)
+            if pause_s == math.inf:
+                await asyncio.Event().wait()
+            await self._clock.sleep(pause_s)
+            seconds -= pause_s
 
     def _report(self, job: Object, data: Mapping[str, str]) -> None:
         current = self._store.find(kinds.CONFIG_MAP, job["metadata"]["namespace"], PROGRESS)
@@ -283,6 +302,14 @@ class JobController:
         status = current.get("status") or {}
         failed = {"failed": status["failed"]} if "failed" in status else {}
         return {"startTime": status.get("startTime"), "uncountedTerminatedPods": {}, **failed}
+
+
+def with_heartbeat(data: Mapping[str, str], stamp: str) -> Mapping[str, str]:
+    """The same with the time in its record, if it has one; `stamp` "": as it is."""
+    if not stamp or "record" not in data:
+        return data
+    record = {**json.loads(data["record"]), "heartbeat": stamp}
+    return {**data, "record": json.dumps(record)}
 
 
 def _fractions(steps: int) -> Iterator[float]:

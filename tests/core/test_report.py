@@ -130,7 +130,7 @@ def ended(kind: str, word: str, reason: str) -> CguStatus:
 
 def notes(before: CguStatus, after: CguStatus) -> list[tuple[str, str, str]]:
     found = events("du-upgrade-4918", before, after)
-    assert all(e.warning is (e.reason in {"CguTimedout", "CguPrecachingFailed"}) for e in found)
+    assert all(e.warning is (e.reason == "CguTimedout") for e in found)
     return [(e.reason, e.action, e.note.removeprefix("ClusterGroupUpgrade ")) for e in found]
 
 
@@ -168,26 +168,3 @@ def test_a_timeout_is_a_warning_in_either_vocabulary(kind: str, reason: str) -> 
 def test_an_end_of_another_kind_has_no_event_of_the_remediation() -> None:
     assert notes(STARTED, ended("Succeeded", "False", "Failed")) == []
     assert notes(STARTED, upgrade(started_at=NOW, completed_at=NOW)) == []
-
-
-@pytest.mark.parametrize(
-    ("phases", "reason", "text"),
-    [
-        ((P.SUCCEEDED, P.SUCCEEDED), "CguPrecachingCompleted", "completed on all clusters"),
-        ((P.SUCCEEDED, P.FAILED), "CguPrecachingFailed", "failed on 1 clusters"),
-        ((P.TIMED_OUT, P.FAILED), "CguPrecachingFailed", "failed on all clusters"),
-    ],
-)
-def test_the_end_of_pre_caching_is_told_once(
-    phases: tuple[Phase, Phase], reason: str, text: str
-) -> None:
-    before = status({"cnfdb1": P.ACTIVE, "cnfdb2": phases[1]})
-    after = status(dict(zip(("cnfdb1", "cnfdb2"), phases, strict=True)))
-    told_then = [(reason, "PrecachingCompleted", f"du-upgrade-4918: pre-caching {text}")]
-    assert notes(before, after) == told_then
-    assert notes(CguStatus(), after) == told_then
-    assert notes(after, after) == []
-
-
-def test_pre_caching_that_begins_is_no_event() -> None:
-    assert notes(CguStatus(), status(both(P.NOT_STARTED))) == []

@@ -25,7 +25,8 @@ MAX_FAILURES: Final = 100
 LONGEST_MESSAGE: Final = 500
 
 _CLASSES: Final = frozenset(kind.value for kind in FailureClass)
-_FAILED: Final = _CLASSES | {phase.value for phase in BAD_PHASES}
+# What clusters that failed are counted by; whoever waits is counted by other reasons.
+FAILED_WORDS: Final = _CLASSES | {phase.value for phase in BAD_PHASES}
 _CLASS: Final = re.compile(rf"(?:^|: )({'|'.join(sorted(_CLASSES))})(?=:|$)")
 # The Job itself has ended badly: its words, and the workload's, name the cause.
 _JOB_ENDS: Final = frozenset({Fact.JOB_FAILED, Fact.JOB_DEADLINE})
@@ -95,7 +96,7 @@ def _unnamed(stored: PrecachingStatus | None) -> Counter[str]:
         return Counter()
     named = Counter(word_of(entry) for entry in stored.failures or ())
     rest = Counter(stored.failures_by_class or {}) - named
-    return Counter({word: count for word, count in rest.items() if word in _FAILED})
+    return Counter({word: count for word, count in rest.items() if word in FAILED_WORDS})
 
 
 def _is_blank(entry: PrecachingFailure) -> bool:

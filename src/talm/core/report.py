@@ -15,12 +15,12 @@ from talm.api.meta import Condition
 from talm.api.words import BAD_PHASES, FINAL_PHASES, ConditionType, Phase, Reason
 
 from . import causes
-from .fleet import Phases, stored_phases, verdict
+from .fleet import Phases, stored_phases
+from .happenings import precaching_events
 from .hindrances import hindrance, with_known_cause
 from .model import UNSEEN, EventNote, Move, Snapshot
 from .precache import BEFORE_SETUP
 from .silence import silence
-from .story import Precaching, PrecachingVerdict
 
 # Reasons of entries that are no end: ours.
 OTHER_CGU: Final = "WaitingForOtherCGU"
@@ -114,7 +114,7 @@ def events(name: str, before: CguStatus, after: CguStatus) -> tuple[EventNote, .
     return (
         *_upgrade_events(name, before, after),
         *_outdated_events(name, before, after),
-        *_precaching_events(name, before, after),
+        *precaching_events(name, before, after),
     )
 
 
@@ -130,33 +130,6 @@ def _outdated_events(name: str, before: CguStatus, after: CguStatus) -> Iterable
         yield EventNote(
             "CguPrecachingOutdated", "BuildingPrecacheSpec", f"ClusterGroupUpgrade {name}: {text}"
         )
-
-
-def _precaching_events(name: str, before: CguStatus, after: CguStatus) -> Iterable[EventNote]:
-    """The end of pre-caching, told by the states: conditions differ with the vocabulary."""
-    told = _verdict(after)
-    was = _verdict(before)
-    if told is None or (was is not None and was.kind is told.kind):
-        return
-    text = {
-        Precaching.COMPLETED: "pre-caching completed on all clusters",
-        Precaching.PARTIALLY_DONE: f"pre-caching failed on {told.count} clusters",
-        Precaching.FAILED: "pre-caching failed on all clusters",
-    }.get(told.kind)
-    if text is None:
-        return
-    bad = told.kind is not Precaching.COMPLETED
-    yield EventNote(
-        reason="CguPrecachingFailed" if bad else "CguPrecachingCompleted",
-        action="PrecachingCompleted",
-        note=f"ClusterGroupUpgrade {name}: {text}",
-        warning=bad,
-    )
-
-
-def _verdict(status: CguStatus) -> PrecachingVerdict | None:
-    plan = status.precaching.clusters if status.precaching else None
-    return verdict(stored_phases(status), plan) if plan else None
 
 
 def _upgrade_events(name: str, before: CguStatus, after: CguStatus) -> Iterable[EventNote]:

@@ -13,7 +13,7 @@ from talm.api.meta import changed
 from talm.api.progress import ProgressRecord
 from talm.api.words import Phase
 from talm.core.model import Cluster, Fact, Outcomes, Settled, Sight, Snapshot
-from talm.core.pace import BYTES_PER_S, interval
+from talm.core.pace import BYTES_PER_S, interval, least_gap
 
 from .given import CNFDB, both, cgu, later, one_pass, snapshot, status, stored
 
@@ -46,6 +46,12 @@ def done(of: Settled) -> tuple[int, dt.datetime | None]:
 def test_the_pause_is_a_second_and_longer_for_what_is_longer_than_a_hundred_kibibytes() -> None:
     assert interval(0) == interval(BYTES_PER_S) == SECOND
     assert interval(700 * 1024) == 7 * SECOND
+
+
+def test_between_any_two_writes_is_a_second_and_less_for_what_is_small() -> None:
+    assert least_gap(0) == 0 * SECOND
+    assert least_gap(BYTES_PER_S // 10) == SECOND / 10
+    assert least_gap(BYTES_PER_S) == least_gap(MIB) == SECOND
 
 
 @pytest.mark.parametrize(("size", "after_s"), [(0, 2), (100 * 1024, 2), (700 * 1024, 8)])

@@ -16,7 +16,9 @@ from talm.api import kinds
 from talm.api.cgu import (
     CguStatus,
     ClusterGroupUpgrade,
+    FinishedSums,
     PrecachingFailure,
+    PrecachingProgress,
     PrecachingSpec,
     PrecachingStatus,
     UpgradeStatus,
@@ -156,12 +158,49 @@ async def test_a_field_that_an_older_crd_prunes_is_sent_once(
     for _ in range(3):
         assert not await persister.persist(read(store), wanted)
     other = changed(entry, message="still no")
-    assert await persister.persist(read(store), precaching({"c1": "Active"}, failures=(other,)))
+    later = precaching({"c1": "Active"}, failures=(other,))
+    assert not await persister.persist(persister.recall(read(store)), later)
+    assert persister.recall(read(store)).status == later, "it goes on from memory"
     # Something else changes as well: then it is sent again, with the rest.
     moved = precaching({"c1": "Succeeded"}, failures=(other,))
-    assert await persister.persist(read(store), moved)
-    assert not await persister.persist(read(store), moved)
+    assert await persister.persist(persister.recall(read(store)), moved)
+    assert not await persister.persist(persister.recall(read(store)), moved)
+    assert statuses(hub) == 2
+
+
+async def test_sums_that_an_older_crd_prunes_cost_no_write_and_are_stored_whole_by_a_newer_one(
+    hub: FakeHub, store: Store, persister: Persister
+) -> None:
+    hub.pruned = ("progress",)
+    put_cgu(hub)
+    await hub.heard()
+
+    def told(done: int, phase: str = "Active") -> CguStatus:
+        finished = FinishedSums(clusters=1, bytes_done=7, bytes_total=7)
+        sums = PrecachingProgress(bytes_done=done, bytes_total=99, finished=finished)
+        return precaching({"c1": phase}, progress=sums)
+
+    assert await persister.persist(read(store), told(10))
+    for done in (11, 12):
+        assert not await persister.persist(persister.recall(read(store)), told(done))
+        assert persister.recall(read(store)).status == told(done)
+    hub.pruned = ()
+    assert await persister.persist(persister.recall(read(store)), told(13, "Succeeded"))
+    assert read(store).status == told(13, "Succeeded")
+    assert await persister.persist(persister.recall(read(store)), told(14, "Succeeded"))
     assert statuses(hub) == 3
+
+
+async def test_the_size_of_the_object_is_known_after_a_write(
+    hub: FakeHub, store: Store, persister: Persister
+) -> None:
+    put_cgu(hub)
+    await hub.heard()
+    assert persister.size(KEY) == 0
+    await persister.persist(read(store), precaching({f"c{n}": "Active" for n in range(100)}))
+    assert persister.size(KEY) > 100 * len('"c0":"Active",')
+    persister.forget(KEY)
+    assert persister.size(KEY) == 0
 
 
 async def test_clocks_that_an_older_crd_prunes_go_on_from_memory(
@@ -221,8 +260,7 @@ async def test_a_new_cgu_of_the_same_name_inherits_nothing(
     hub.remove(kinds.CGU, "du-upgrade", "ztp")
     await hub.heard()
     persister.forget(KEY)
-    assert not persister._waits
-    assert not persister._pruned
+    assert not persister._lost
 
 
 def test_a_status_survives_the_wire() -> None:

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from talm.api.cgu import CguStatus, ClusterGroupUpgrade, PrecachingSpec
 from talm.api.meta import changed
+from talm.api.progress import ProgressRecord
 from talm.api.words import Phase
 from talm.core.decide import Decision
 from talm.core.model import EventNote, Fact, Outcomes, Sight, Snapshot, SpecSources
@@ -39,6 +40,8 @@ class Hub:
         self.events: list[EventNote] = []
         self.orders: list[PrecachingSpec | None] = []
         self.patches = 0
+        self.bytes = 0
+        self.holds: list[float] = []
 
     def observe(self, key: tuple[str, str]) -> Snapshot | None:
         self.calls.append("observe")
@@ -70,6 +73,9 @@ class Hub:
     def recall(self, cgu: ClusterGroupUpgrade) -> ClusterGroupUpgrade:
         return cgu
 
+    def size(self, key: tuple[str, str]) -> int:
+        return self.bytes
+
     def forget(self, key: tuple[str, str]) -> None:
         self.calls.append("forget")
 
@@ -79,7 +85,11 @@ class Hub:
 
     def reconciler(self) -> Reconciler:
         return Reconciler(
-            cast(Observer, self), cast(Applier, self), cast(Persister, self), cast(Any, self)
+            cast(Observer, self),
+            cast(Applier, self),
+            cast(Persister, self),
+            cast(Any, self),
+            hold=lambda key, seconds: self.holds.append(seconds),
         )
 
 
@@ -122,6 +132,45 @@ async def test_a_status_that_was_not_stored_is_an_error_and_tells_nothing() -> N
     with pytest.raises(ApiError):
         await hub.reconciler().reconcile(KEY)
     assert not hub.events
+
+
+async def test_after_a_write_the_cgu_rests_a_second_at_most_unless_clusters_wait_for_their_turn() -> (
+    None
+):
+    for size, rests in ((2048, [0.02]), (10**6, [1.0])):
+        hub = Hub(snapshot())
+        hub.bytes = size
+        reconciler = hub.reconciler()
+        await reconciler.reconcile(KEY)
+        assert hub.holds == rests
+        assert hub.seen is not None
+        hub.seen = stored(Phase.SUCCEEDED, Fact.UNASKED)
+        await reconciler.reconcile(KEY)
+        written = len(hub.holds)
+        await reconciler.reconcile(KEY)
+        assert len(hub.holds) == written, "nothing was written"
+    hub = Hub(stored(Phase.NOT_STARTED, Fact.UNASKED))
+    hub.begins = 1
+    assert await hub.reconciler().reconcile(KEY) == 0.0
+    assert hub.holds == []
+
+
+async def test_a_delayed_write_is_looked_at_again_in_time() -> None:
+    told = ProgressRecord(bytes_done=1, bytes_total=2)
+    hub = Hub(stored(Phase.ACTIVE, Sight(Fact.JOB_ACTIVE, record=told)))
+    hub.bytes = 1024 * 1024
+    reconciler = hub.reconciler()
+    await reconciler.reconcile(KEY)
+    assert hub.seen is not None
+    more = changed(told, bytes_done=2)
+    sights = dict.fromkeys(CNFDB, Sight(Fact.JOB_ACTIVE, record=more))
+    hub.seen = replace(hub.seen, sights=sights)
+    written = hub.patches
+    assert await reconciler.reconcile(KEY) == pytest.approx(1024 / 100 + 1)
+    assert hub.patches == written
+    hub.seen = replace(hub.seen, now=hub.seen.now + dt.timedelta(seconds=12))
+    await reconciler.reconcile(KEY)
+    assert hub.patches == written + 1
 
 
 async def test_what_waits_is_looked_at_again_when_its_time_is_over() -> None:

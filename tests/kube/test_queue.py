@@ -145,6 +145,28 @@ async def test_the_earlier_of_two_looks_counts_and_a_pass_makes_them_void(
     assert len(queue) == 0
 
 
+async def test_a_key_that_is_held_is_not_looked_at_before_whatever_happens_and_then_at_once(
+    queue: WorkQueue[str], clock: Clock
+) -> None:
+    queue.add("a")
+    await queue.get()
+    queue.hold("a", 2.0)
+    queue.add_after("a", 0.5)
+    queue.done("a")
+    queue.add("a")
+    later(queue, clock, 1.9)
+    assert len(queue) == 0
+    later(queue, clock, 0.2)
+    assert len(queue) == 1
+    queue.hold("b", 2.0)
+    queue.add("b")
+    assert len(queue) == 1, "also one that is unknown"
+    await queue.get()
+    queue.done("a")
+    later(queue, clock, 2.0)
+    assert await queue.get() == "b"
+
+
 async def test_failures_back_off_longer_and_longer_until_one_success(
     queue: WorkQueue[str], clock: Clock
 ) -> None:

@@ -25,6 +25,14 @@ SECOND: Final = dt.timedelta(seconds=1)
 BYTES_PER_S: Final = 100 * 1024
 
 
+def least_gap(size: int) -> dt.timedelta:
+    """How long after any write of an object of so many bytes no other one is begun, for the shell to keep.
+
+    A second, and less of a small one: two clusters are answered at once.
+    """
+    return min(SECOND, dt.timedelta(seconds=size / BYTES_PER_S))
+
+
 def interval(size: int) -> dt.timedelta:
     """The least time between two writes of what is told alone, of an object of so many bytes."""
     return max(SECOND, dt.timedelta(seconds=size / BYTES_PER_S))

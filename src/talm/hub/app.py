@@ -172,7 +172,11 @@ class Operator:
         applier = Applier(client, lookout, Placements(client, store), store.records, throttle)
         recorder = EventRecorder(client, controller=kinds.CGU.kind, instance=_identity())
         reconciler = Reconciler(
-            observer, applier, Persister(client, store), EventNotifier(recorder)
+            observer,
+            applier,
+            Persister(client, store),
+            EventNotifier(recorder),
+            hold=self._queue.hold,
         )
         self._recorder = recorder
         await self._lead(client, lease_client, store, reconciler, stop)

@@ -1,26 +1,21 @@
 """The single writer of a CGU's status: one merge patch per pass, and none when nothing changed.
 
 Only what differs is sent, so others may write conditions too.  What comes back is remembered: a pass
-never acts on a status older than its own last write, and an older CRD that prunes our optional
-fields does not make us send them again and again.
+never acts on a status older than its own last write.  What an older CRD prunes of our optional fields goes
+on from memory while this process lives; it is sent again with whatever else there is to write (the CRD may
+be a newer one by now), and never for its own sake.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
 
 from talm.api import kinds
-from talm.api.cgu import (
-    CguStatus,
-    ClusterGroupUpgrade,
-    PrecachingSpec,
-    PrecachingStatus,
-    UpgradeStatus,
-    Wait,
-)
+from talm.api.cgu import CguStatus, ClusterGroupUpgrade, PrecachingStatus, UpgradeStatus
 from talm.api.meta import changed
 from talm.kube.client import Client
 
@@ -28,76 +23,115 @@ from .store import Key, Store
 
 Json = dict[str, Any]
 _DECODER: Final = msgspec.json.Decoder(ClusterGroupUpgrade)
+_NOTHING: Final = PrecachingStatus()
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """What the API server did not keep of the last status: `meant` is what should be there.
+
+    `absent` are the fields of pre-caching (wire names) that it keeps nothing of, `again` is what sending
+    the same once more would send, but for those.
+    """
+
+    uid: str
+    kept: PrecachingStatus
+    meant: PrecachingStatus
+    absent: frozenset[str]
+    again: Json
 
 
 class Persister:
-    """Stores statuses, and remembers per CGU what the API server would not keep."""
+    """Stores statuses, and remembers per CGU what the API server would not keep, and its size."""
 
     def __init__(self, client: Client, store: Store) -> None:
         self._client = client
         self._store = store
-        self._pruned: dict[Key, tuple[str, Json]] = {}
-        self._waits: dict[Key, tuple[str, dict[str, Wait]]] = {}
-        # as kept, as it was meant
-        self._specs: dict[Key, tuple[str, PrecachingSpec | None, PrecachingSpec | None]] = {}
+        self._lost: dict[Key, _Lost] = {}
+        self._sizes: dict[Key, int] = {}
 
     async def persist(self, cgu: ClusterGroupUpgrade, status: CguStatus) -> bool:
         """Store the status; False when there was nothing to store.
 
         Raises `NotFound` when the CGU is gone, and every other `ApiError`.
         """
-        key, uid = cgu.metadata.key, cgu.metadata.uid
-        patch = difference(to_wire(cgu.status), to_wire(status))
-        if not patch or self._pruned.get(key) == (uid, patch):
+        if status == cgu.status:
             return False
-        path = kinds.CGU.path(key[0], key[1], "status")
+        key = cgu.metadata.key
+        lost = self._of(cgu)
+        absent = lost.absent if lost is not None else frozenset()
+        patch = difference(_without(to_wire(cgu.status), absent), to_wire(status))
+        news = _without(patch, absent)
+        if not news or (lost is not None and news == lost.again):
+            if lost is not None:
+                self._lost[key] = replace(lost, meant=status.precaching or _NOTHING)
+            return False
         answer = await self._client.request(
             "PATCH",
-            path,
+            kinds.CGU.path(key[0], key[1], "status"),
             body={"status": patch},
             content_type="application/merge-patch+json",
         )
         stored = _DECODER.decode(answer)
+        self._sizes[key] = len(answer)
         self._store.wrote(stored)
         self._remember(stored, status)
         return True
 
     def recall(self, cgu: ClusterGroupUpgrade) -> ClusterGroupUpgrade:
-        """The CGU with the clocks and the specification as they were before an older CRD pruned them."""
-        key, uid = cgu.metadata.key, cgu.metadata.uid
-        precaching = whole = cgu.status.precaching
-        if precaching is None or whole is None:
+        """The CGU with what an older CRD has pruned of its pre-caching."""
+        lost, precaching = self._of(cgu), cgu.status.precaching
+        if lost is None or precaching is None:
             return cgu
-        owner, waits = self._waits.get(key, ("", {}))
-        if owner == uid and precaching.waits is None:
-            whole = changed(whole, waits=waits)
-        owner, kept, meant = self._specs.get(key, ("", None, None))
-        if owner == uid and precaching.spec == kept:
-            whole = changed(whole, spec=meant)
-        if whole is precaching:
+        fields = {
+            name: getattr(lost.meant, name)
+            for name in PrecachingStatus.__struct_fields__
+            if getattr(precaching, name) == getattr(lost.kept, name) != getattr(lost.meant, name)
+        }
+        if not fields:
             return cgu
+        whole = changed(precaching, **fields)
         return changed(cgu, status=changed(cgu.status, precaching=whole))
+
+    def size(self, key: Key) -> int:
+        """How many bytes the CGU had after our last write; 0: there was none yet."""
+        return self._sizes.get(key, 0)
 
     def forget(self, key: Key) -> None:
         """The CGU is gone."""
-        self._pruned.pop(key, None)
-        self._waits.pop(key, None)
-        self._specs.pop(key, None)
+        self._lost.pop(key, None)
+        self._sizes.pop(key, None)
+
+    def _of(self, cgu: ClusterGroupUpgrade) -> _Lost | None:
+        lost = self._lost.get(cgu.metadata.key)
+        return lost if lost is not None and lost.uid == cgu.metadata.uid else None
 
     def _remember(self, stored: ClusterGroupUpgrade, wanted: CguStatus) -> None:
         key, uid = stored.metadata.key, stored.metadata.uid
-        lost = difference(to_wire(stored.status), to_wire(wanted))
-        self.forget(key)
-        if not lost:
+        is_there, should_be = to_wire(stored.status), to_wire(wanted)
+        missing = difference(is_there, should_be)
+        if not missing:
+            self._lost.pop(key, None)
             return
-        self._pruned[key] = (uid, lost)
-        waits = wanted.precaching.waits if wanted.precaching else None
-        kept = stored.status.precaching or PrecachingStatus()
-        if waits and not kept.waits:
-            self._waits[key] = (uid, waits)
-        meant = wanted.precaching.spec if wanted.precaching else None
-        if meant != kept.spec:
-            self._specs[key] = (uid, kept.spec, meant)
+        kept = is_there.get("precaching") or {}
+        absent = frozenset(name for name in missing.get("precaching", {}) if name not in kept)
+        self._lost[key] = _Lost(
+            uid,
+            kept=stored.status.precaching or _NOTHING,
+            meant=wanted.precaching or _NOTHING,
+            absent=absent,
+            again=_without(missing, absent),
+        )
+
+
+def _without(status: Json, fields: Iterable[str]) -> Json:
+    """A status, or a patch of it, without these fields of pre-caching."""
+    block = status.get("precaching")
+    if not fields or not block:
+        return status
+    left = {name: value for name, value in block.items() if name not in fields}
+    rest = {name: value for name, value in status.items() if name != "precaching"}
+    return {**rest, "precaching": left} if left else rest
 
 
 def to_wire(status: CguStatus) -> Json:

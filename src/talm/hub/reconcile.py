@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 import structlog
@@ -12,6 +12,7 @@ import structlog
 from talm.api.cgu import CguStatus, ClusterGroupUpgrade
 from talm.core.decide import Decision, decide
 from talm.core.model import EventNote, Move, Outcomes, Settled, Snapshot
+from talm.core.pace import least_gap
 from talm.core.settle import settle
 from talm.errors import NotFound
 
@@ -35,15 +36,22 @@ class Notifier(Protocol):
 
 
 class Reconciler:
-    """The four calls, and how soon to come back."""
+    """The four calls, and how soon to come back; `hold` keeps a CGU from being looked at for seconds."""
 
     def __init__(
-        self, observer: Observer, applier: Applier, persister: Persister, notifier: Notifier
+        self,
+        observer: Observer,
+        applier: Applier,
+        persister: Persister,
+        notifier: Notifier,
+        *,
+        hold: Callable[[Key, float], None],
     ) -> None:
         self._observer = observer
         self._applier = applier
         self._persister = persister
         self._notifier = notifier
+        self._hold = hold
         self._failures: dict[Key, int] = {}
         self._warned: dict[Key, tuple[str, ...]] = {}
 
@@ -53,27 +61,32 @@ class Reconciler:
         if seen is None:
             self._forget(key)
             return None
-        seen = dataclasses.replace(seen, cgu=self._persister.recall(seen.cgu))
+        recalled = self._persister.recall(seen.cgu)
+        seen = dataclasses.replace(seen, cgu=recalled, size=self._persister.size(key))
         decision = decide(seen)
         found = decision.prepared
         order = self._observer.order(seen.cgu, found.spec if found is not None else None)
         done, outcomes = await self._applier.apply(seen, decision, order)
         settled = settle(seen, done, outcomes)
-        await self._store(seen, settled)
+        stored = await self._store(seen, settled)
         _log_changes(seen, done, outcomes)
         _log_course(seen.cgu, settled.status)
         if found is not None:
             self._warn(key, seen, found.warnings)
         if len(done.moves) < len(decision.moves):
-            return 0.0  # the others' turn
+            return 0.0  # the others' turn, which takes its time
+        if stored:
+            self._hold(key, least_gap(self._persister.size(key)).total_seconds())
         return self._next(key, outcomes, settled.look_again_after)
 
-    async def _store(self, seen: Snapshot, settled: Settled) -> None:
+    async def _store(self, seen: Snapshot, settled: Settled) -> bool:
+        """True when there was something to store, and it is."""
         try:
-            await self._persister.persist(seen.cgu, settled.status)
+            stored = await self._persister.persist(seen.cgu, settled.status)
         except NotFound:
-            return  # deleted meanwhile; its last event brings the end
+            return False  # deleted meanwhile; its last event brings the end
         self._notifier.notify(seen.cgu, settled.events)
+        return stored
 
     def _warn(self, key: Key, seen: Snapshot, warnings: tuple[str, ...]) -> None:
         """Tell once of what the user gave and has no effect."""

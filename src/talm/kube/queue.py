@@ -10,6 +10,7 @@ Decided here:
 - Between two passes of a key is a *gap*: as long as the last pass took and 10 ms for each event
   that it answered, within 50 ms and 1 s.  After a quiet time the first event starts a pass at
   once.  So two clusters are answered at once, and 3,500 of them cost a pass per second.
+- Whoever makes passes may ask for a longer one (`hold`).
 - Ready keys are served in the order in which they became ready, so none starves another.
 - A failed key comes back after a back-off; events may bring it back sooner, unless the API
   server has named the time (Retry-After).
@@ -143,6 +144,12 @@ class WorkQueue(Generic[K]):
             entry.not_before = max(entry.not_before, self._clock() + delay_s)
         self.add_after(key, delay_s)
         return delay_s
+
+    def hold(self, key: K, seconds: float) -> None:
+        """Begin no pass of `key` for so long, whatever happens; what happens is looked at then."""
+        entry = self._entries.setdefault(key, _Entry())
+        entry.not_before = max(entry.not_before, self._clock() + seconds)
+        self._consider(key, entry)
 
     def forget(self, key: K) -> None:
         """The pass of `key` succeeded: its next failure starts from the shortest back-off."""

@@ -149,7 +149,11 @@ class Shell:
         self.recorder = EventRecorder(client, controller="talm", instance="0")
         self.persister = Persister(client, self.store)
         self.reconciler = Reconciler(
-            observer, applier, self.persister, EventNotifier(self.recorder)
+            observer,
+            applier,
+            self.persister,
+            EventNotifier(self.recorder),
+            hold=self.queue.hold,
         )
 
     def heard(self, name: str, key: Key, old: Any, new: Any) -> None:

@@ -112,6 +112,17 @@ status.precaching.spec.operatorsStartingCSVs
 status.precaching.spec.platformImage
 status.precaching.spec.spaceRequired
 status.precaching.specHash
+status.precaching.specs.begun
+status.precaching.specs.clusters
+status.precaching.specs.hash
+status.precaching.specs.spec.additionalImages
+status.precaching.specs.spec.excludePrecachePatterns
+status.precaching.specs.spec.nodes
+status.precaching.specs.spec.operatorsIndexes
+status.precaching.specs.spec.operatorsPackagesAndChannels
+status.precaching.specs.spec.operatorsStartingCSVs
+status.precaching.specs.spec.platformImage
+status.precaching.specs.spec.spaceRequired
 status.precaching.status
 status.precaching.verifyingSince
 status.precaching.waits.since

@@ -42,13 +42,12 @@ from talm.core.model import (
 from talm.core.precache_spec import (
     Invalid,
     Pending,
-    SpecVerdict,
-    Valid,
     platform_queries,
     spec_hash,
     validate_platform_image,
+    workload_image,
 )
-from talm.core.variants import Resolved, Variant, derive_for_all, variants
+from talm.core.variants import Derived, Resolved, Variant, derive_for_all, variants
 from talm.hub.policyreader import read_child, read_policy
 
 CORPUS: Final = sorted((Path(__file__).parent / "data" / "precache_spec").glob("*.yaml"))
@@ -63,7 +62,7 @@ class Case:
     allowed: tuple[str, ...]
     expected: Mapping[str, Any]
 
-    def derive(self) -> SpecVerdict:
+    def derive(self) -> Derived | Invalid | Pending:
         cgu = ClusterGroupUpgrade(
             metadata=ObjectMeta(namespace="ztp", name="upgrade"),
             spec=CguSpec(remediation_strategy=RemediationStrategy(max_concurrency=1)),
@@ -125,9 +124,12 @@ def test_the_corpus_has_the_specification_or_message_written_beside_it(file: Pat
     expected = case.expected
     assert not [policy.broken for policy in case.policies if policy.broken]
     match case.derive():
-        case Valid(spec, workload_image, warnings):
-            assert spec == msgspec.convert(expected["spec"], PrecachingSpec)
-            assert workload_image == expected.get("workloadImage", "")
+        case Derived(specs, warnings):
+            assert specs.spec == msgspec.convert(expected["spec"], PrecachingSpec)
+            others = msgspec.convert(expected.get("others", {}), dict[str, PrecachingSpec])
+            assert specs.others == others
+            image = workload_image(case.sources, case.allowed)
+            assert image == expected.get("workloadImage", "")
             assert list(warnings) == expected.get("warnings", [])
         case Invalid() as found:
             assert found.message == expected["message"]

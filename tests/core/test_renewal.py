@@ -16,8 +16,9 @@ from talm.core.fleet import stored_phases
 from talm.core.model import Cluster, Fact, Snapshot, SpecSources
 from talm.core.precache import BEFORE_SETUP
 from talm.core.prepare import prepare
-from talm.core.renewal import Change, change
+from talm.core.renewal import Change, renewal
 from talm.core.settle import settle
+from talm.core.specifications import one_for_all
 
 from .given import (
     CNFDB,
@@ -166,7 +167,9 @@ def test_a_cluster_that_ended_and_left_the_plan_is_forgotten_with_its_old_cache(
 def test_a_specification_that_asks_for_the_same_in_another_order_changes_nothing() -> None:
     one = PrecachingSpec(platform_image=IMAGE, additional_images=("a", "b"))
     other = PrecachingSpec(platform_image=IMAGE, additional_images=("b", "a", "b"))
-    assert change(snapshot(), CNFDB, one, other) is Change.NONE
+    seen = snapshot(cgu(status(both(P.SUCCEEDED), spec=one)))
+    found = renewal(seen, CNFDB, one_for_all(one), one_for_all(other))
+    assert (found.change, found.specs.spec) == (Change.NONE, one)
 
 
 def test_a_change_that_is_taken_back_leaves_no_trace() -> None:

@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from talm.api.cgu import UpgradeStatus
+from talm.api.cgu import PrecachingSpec, UpgradeStatus
 from talm.api.meta import changed
 from talm.api.words import FINAL_PHASES, Phase
 from talm.core.decide import decide
 from talm.core.fleet import decide_fleet, farewell
 from talm.core.model import Cluster, Effect, Move, Outcomes, Rules, Snapshot
-from talm.core.renewal import renew
+from talm.core.renewal import renew, renewal
 from talm.core.settle import settle
-from tests.core.given import META, NOW, cgu, condition, snapshot, status
+from talm.core.specifications import one_for_all
+from tests.core.given import META, NOW, SPEC, cgu, condition, snapshot, status
 
 P, E = Phase, Effect
 PINS: Final = Rules(unpins=True)
@@ -92,7 +93,9 @@ def test_a_cluster_that_leaves_the_plan_lets_go(phase: Phase) -> None:
 
 def test_who_is_forgotten_when_the_specification_changes_lets_go() -> None:
     seen = fleet_of({"stays": P.SUCCEEDED, "left": P.SUCCEEDED})
-    found = renew(seen, ("stays",), decide_fleet(seen, ("stays",), held=False, enabled=False))
+    new = one_for_all(PrecachingSpec(platform_image="quay.io/new:1"))
+    due = renewal(seen, ("stays",), one_for_all(SPEC), new)
+    found = renew(seen, due, decide_fleet(seen, ("stays",), held=False, enabled=False))
     assert set(found.moves) == {Move("stays", P.NOT_STARTED), Move("left", None, (E.UNPIN,))}
 
 

@@ -1,4 +1,4 @@
-"""Policies with hub templates: clusters are grouped by what is asked of them, and must agree."""
+"""Policies with hub templates: clusters are grouped by what is asked of them, each gets its own."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from talm.core.model import (
     Snapshot,
     SpecSources,
 )
-from talm.core.precache_spec import Invalid, Pending, Valid
+from talm.core.precache_spec import Invalid, Pending
 from talm.core.prepare import prepare
-from talm.core.variants import Variant, derive_for_all, variants
+from talm.core.specifications import MAX_BYTES, MAX_OTHERS
+from talm.core.variants import Derived, Variant, derive_for_all, variants
 
 from .given import CNFDB, IMAGE, POLICY, SPEC, both, cgu, policy, snapshot, status
 
@@ -54,10 +55,11 @@ def test_clusters_of_which_the_same_is_asked_are_one_variant() -> None:
     children = {"c1": same, "c2": other, "c3": same}
     found = variants([root], {root.ref: children}, children)
     assert found is not None
-    assert [(variant.first, variant.policies[0].objects) for variant in found] == [
-        ("c1", same.objects),
-        ("c2", other.objects),
+    assert [(variant.clusters, variant.policies[0].objects) for variant in found] == [
+        (("c1", "c3"), same.objects),
+        (("c2",), other.objects),
     ]
+    assert [variant.first for variant in found] == ["c1", "c2"]
 
 
 def test_until_all_children_are_known_there_is_no_variant() -> None:
@@ -89,10 +91,59 @@ def test_only_the_clusters_that_are_to_be_updated_must_agree() -> None:
     assert (found.plan, found.spec) == (("cnfdb1",), SPEC)
 
 
-def test_clusters_that_are_asked_for_different_things_are_named() -> None:
-    found = prepare(asked(templated(), cnfdb1=release(image=IMAGE), cnfdb2=release(image=OTHER)))
+def test_each_cluster_gets_what_it_is_asked_for() -> None:
+    found = prepare(asked(templated(), cnfdb1=release(image=OTHER), cnfdb2=release(image=IMAGE)))
+    assert found.specs is not None
+    images = {cluster: found.specs.of_cluster(cluster).platform_image for cluster in found.plan}
+    assert (found.held, images) == (False, {"cnfdb1": OTHER, "cnfdb2": IMAGE})
+
+
+def test_one_cluster_without_a_valid_specification_holds_all_and_is_named() -> None:
+    unsaid = release(version="")
+    found = prepare(asked(templated(), cnfdb1=release(image=IMAGE), cnfdb2=unsaid))
+    problem = found.validation_problem or found.spec_problem
+    assert found.held and problem is not None
+    broken = ResolvedPolicy(broken="hub template: no such ConfigMap")
+    found = prepare(asked(templated(), cnfdb1=release(image=IMAGE), cnfdb2=broken))
     assert found.spec_problem is not None
-    assert "something else on cluster cnfdb1 than on cluster cnfdb2" in found.spec_problem.message
+    assert "policy ztp-group/du-upgrade-platform-upgrade on cluster cnfdb2: hub template: no" in (
+        found.spec_problem.message
+    )
+
+
+def test_variants_that_come_to_the_same_specification_share_it() -> None:
+    image = {"image": IMAGE}
+    one, other = release(version="4.14.1", **image), release(version="4.14.2", **image)
+    found = prepare(asked(templated(), cnfdb1=one, cnfdb2=other))
+    assert found.specs is not None
+    assert (dict(found.specs.of), found.spec) == ({}, SPEC)
+
+
+def in_variants(number: int, *, width: int = 0) -> Derived | Invalid | Pending:
+    """What is derived for as many clusters, each asked for something else."""
+    root = templated()
+    names = [f"c{n:05}" for n in range(number)]
+    images = {name: f"quay.io/{'x' * width}/release:{name}" for name in names}
+    found = variants([root], {root.ref: {c: release(image=images[c]) for c in names}}, names)
+    assert found is not None
+    return derive_for_all(cgu(), found, SpecSources(), ())
+
+
+def test_more_specifications_than_a_status_holds_are_refused_with_a_way_out() -> None:
+    assert isinstance(in_variants(MAX_OTHERS + 1), Derived)
+    for verdict in (in_variants(MAX_OTHERS + 2), in_variants(1000)):
+        assert isinstance(verdict, Invalid)
+        assert verdict.message == (
+            "Precaching spec is incomplete: the policies ask the clusters for more than 101 different"
+            " things; divide the clusters among several ClusterGroupUpgrades"
+        )
+
+
+def test_few_specifications_that_are_very_long_are_refused_as_well() -> None:
+    assert isinstance(in_variants(1, width=MAX_BYTES), Derived)
+    verdict = in_variants(2, width=MAX_BYTES // 2)
+    assert isinstance(verdict, Invalid)
+    assert "take more than 64 KiB" in verdict.why
 
 
 def test_nothing_is_said_before_the_hub_has_told_of_all_children() -> None:
@@ -123,5 +174,4 @@ def test_the_questions_of_all_variants_are_asked_at_once() -> None:
 
     assert derive() == Pending(frozenset(queries))
     assert derive(v1=IMAGE) == Pending(frozenset(queries[1:]))
-    assert isinstance(derive(v1=IMAGE, v2=IMAGE), Valid)
-    assert isinstance(derive(v1=IMAGE, v2=OTHER), Invalid)
+    assert isinstance(derive(v1=IMAGE, v2=OTHER), Derived)

@@ -23,6 +23,7 @@ from talm.core.model import (
     Snapshot,
 )
 from talm.core.placements import run_id
+from talm.core.specifications import one_for_all
 from talm.hub.graph import UpdateGraph
 from talm.hub.observe import Observer
 from talm.hub.routes import Routes
@@ -403,7 +404,7 @@ async def test_an_order_says_what_this_run_wants(world: World) -> None:
         image="workload:1",
     )
     fresh = PrecachingSpec(platform_image="release@sha256:1")
-    assert world.observer.order(found, fresh).spec == fresh
+    assert world.observer.order(found, one_for_all(fresh)).spec == fresh
 
 
 async def test_an_order_takes_the_stored_specification_and_an_allowed_image(world: World) -> None:
@@ -417,6 +418,16 @@ async def test_an_order_takes_the_stored_specification_and_an_allowed_image(worl
     overrides = {"preCacheImage": "elsewhere/workload:2"}
     world.hub.put(kinds.PRE_CACHING_CONFIG, "cfg", "ztp", spec={"overrides": overrides})
     assert world.observer.order((await world.observe()).cgu).image == "workload:1"
+
+
+async def test_an_order_knows_with_what_each_cluster_has_begun(world: World) -> None:
+    other = {"hash": "x", "spec": {"platformImage": "other"}, "begun": ["c1", "c2"]}
+    states = {"c0": "Active", "c1": "Active", "c2": "NotStarted"}
+    stored = {"spec": {"platformImage": "most"}, "specs": [other], "status": states}
+    put_cgu(world.hub, status={"precaching": stored})
+    order = world.observer.order((await world.observe()).cgu)
+    images = [order.for_cluster(c).spec.platform_image for c in ("c0", "c1", "c2")]
+    assert images == ["most", "other", "most"]
 
 
 @pytest.mark.parametrize(("said", "nodes"), [("", Nodes.ONE), ("all", Nodes.ALL)])

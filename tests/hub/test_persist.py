@@ -17,6 +17,7 @@ from talm.api.cgu import (
     CguStatus,
     ClusterGroupUpgrade,
     FinishedSums,
+    OtherSpecification,
     PrecachingFailure,
     PrecachingProgress,
     PrecachingSpec,
@@ -234,6 +235,21 @@ async def test_what_an_older_crd_prunes_of_the_specification_does_not_count_as_a
     recalled = persister.recall(read(store))
     assert recalled.status.precaching is not None
     assert recalled.status.precaching.spec == meant
+    assert not await persister.persist(recalled, recalled.status)
+
+
+async def test_what_each_cluster_began_with_is_remembered_where_an_older_crd_prunes_it(
+    hub: FakeHub, store: Store, persister: Persister
+) -> None:
+    hub.pruned = ("specs",)
+    put_cgu(hub)
+    await hub.heard()
+    other = OtherSpecification(hash="x", spec=PrecachingSpec(platform_image="b"), begun=("c1",))
+    whole = precaching({"c1": "Active"}, spec=PrecachingSpec(platform_image="a"), specs=(other,))
+    await persister.persist(read(store), whole)
+    assert read(store).status.precaching != whole.precaching
+    recalled = persister.recall(read(store))
+    assert recalled.status == whole
     assert not await persister.persist(recalled, recalled.status)
 
 

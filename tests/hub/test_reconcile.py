@@ -16,6 +16,7 @@ from talm.api.progress import ProgressRecord
 from talm.api.words import Phase
 from talm.core.decide import Decision
 from talm.core.model import EventNote, Fact, Outcomes, Sight, Snapshot, SpecSources
+from talm.core.specifications import Specifications
 from talm.errors import ApiError, NotFound
 from talm.hub.apply import Applier
 from talm.hub.observe import Observer
@@ -43,12 +44,12 @@ class Hub:
         self.bytes = 0
         self.holds: list[float] = []
 
-    def observe(self, key: tuple[str, str]) -> Snapshot | None:
+    def observe(self, key: tuple[str, str], recall: object) -> Snapshot | None:
         self.calls.append("observe")
         return self.seen
 
-    def order(self, cgu: ClusterGroupUpgrade, spec: PrecachingSpec | None) -> Order:
-        self.orders.append(spec)
+    def order(self, cgu: ClusterGroupUpgrade, specs: Specifications | None) -> Order:
+        self.orders.append(specs.spec if specs else None)
         return cast(Order, None)
 
     async def apply(

@@ -13,6 +13,7 @@ from typing import Annotated, Final
 import msgspec
 
 from .cgu_progress import FinishedSums, PrecachingProgress
+from .cgu_specification import OtherSpecification, PrecachingSpec
 from .cgu_status import (
     BackupStatus,
     CguStatus,
@@ -21,7 +22,6 @@ from .cgu_status import (
     PolicyRef,
     PolicyStatus,
     PrecachingFailure,
-    PrecachingSpec,
     PrecachingStatus,
     UpgradeStatus,
     Wait,
@@ -44,6 +44,7 @@ __all__ = [
     "LabelSelector",
     "LabelSelectorRequirement",
     "NamespacedName",
+    "OtherSpecification",
     "PolicyRef",
     "PolicyStatus",
     "PrecachingFailure",

@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 
 from .cgu_progress import PrecachingProgress
+from .cgu_specification import OtherSpecification, PrecachingSpec
 from .meta import Condition, Wire, about, schema_only
 
 
@@ -76,42 +77,6 @@ class UpgradeStatus(Wire, frozen=True, kw_only=True):
     ] = None
 
 
-class PrecachingSpec(Wire, frozen=True, kw_only=True):
-    platform_image: Annotated[
-        str, about("The release image; empty when no policy asks for a release.")
-    ] = ""
-    operators_indexes: Annotated[
-        tuple[str, ...], about("The catalog images that the operators come from.")
-    ] = ()
-    operators_packages_and_channels: Annotated[
-        tuple[str, ...], about("The operators to download, each `package:channel`.")
-    ] = ()
-    operators_starting_csvs: Annotated[
-        tuple[str, ...],
-        about(
-            "Where operators begin that their Subscriptions give a `startingCSV`, each"
-            " `package:channel:CSV`: all bundles from there to the head are downloaded. Not in the"
-            " existing operator."
-        ),
-    ] = msgspec.field(name="operatorsStartingCSVs", default=())
-    exclude_precache_patterns: Annotated[
-        tuple[str, ...], about("Patterns of images that are not downloaded.")
-    ] = ()
-    space_required: Annotated[
-        str, about("Space that must be free on each cluster, in GiB, as a whole number.")
-    ] = ""
-    additional_images: Annotated[
-        tuple[str, ...], about("Images to download besides those of release and operators.")
-    ] = ()
-    nodes: Annotated[
-        str,
-        about(
-            "Which nodes of each cluster download: one of them when empty, or `all`. Not in the"
-            " existing operator."
-        ),
-    ] = ""
-
-
 class Wait(Wire, frozen=True, kw_only=True):
     """How long a cluster has been in its state; ours.
 
@@ -162,7 +127,17 @@ class PrecachingFailure(Wire, frozen=True, kw_only=True):
 class PrecachingStatus(Wire, frozen=True, kw_only=True):
     spec: Annotated[
         PrecachingSpec | None,
-        about("What is downloaded, worked out from the policies; empty while it is not valid."),
+        about(
+            "What is downloaded, worked out from the policies; empty while it is not valid. Where hub"
+            " templates ask the clusters for different things: what most of them are asked for."
+        ),
+    ] = None
+    specs: Annotated[
+        tuple[OtherSpecification, ...] | None,
+        about(
+            "What is downloaded by clusters that are asked for something else than `spec`; absent"
+            " where all clusters agree. Not in the existing operator."
+        ),
     ] = None
     status: Annotated[
         dict[str, str] | None,

@@ -91,3 +91,8 @@ S = TypeVar("S", bound=msgspec.Struct)
 def changed(struct: S, **changes: object) -> S:
     """A copy with some fields replaced (attribute names, not wire names)."""
     return msgspec.structs.replace(struct, **changes)
+
+
+def json_size(struct: msgspec.Struct) -> int:
+    """How many bytes it takes on the wire."""
+    return len(msgspec.json.encode(struct))

@@ -145,6 +145,9 @@ ENDED_BADLY: Final = (
 BY_CAUSE: Final[Mapping[str, str]] = {
     report.OTHER_CGU: "Nothing: it is its turn when the older CGU has ended there. Or delete that one.",
     report.SPEC_CHANGED: "Nothing: when those have ended, all clusters get what is wanted now.",
+    report.SPEC_UNKNOWN: (
+        "Mend what is named (a policy, the PreCachingConfig, the update graph): then it goes on by itself."
+    ),
     report.UNAVAILABLE: (
         "Nothing on the hub: it goes on by itself when the cluster is back."
         " kubectl get managedcluster {cluster}"

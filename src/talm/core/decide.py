@@ -124,9 +124,9 @@ def _prepare(seen: Snapshot) -> Decision:
     held = found.held
     # A hold does not touch those who have begun: they are in the stored plan.
     plan = tuple(stored_phases(seen.cgu.status)) if held else (found.plan if required else ())
-    fleet = decide_fleet(seen, plan, held=found.holds_back, enabled=seen.cgu.spec.enable)
-    if found.change is Change.DUE:
-        fleet = renew(seen, plan, fleet)
+    fleet = decide_fleet(seen, plan, held=held, enabled=seen.cgu.spec.enable, waiting=found.waiting)
+    if found.renewal is not None and found.change is Change.DUE:
+        fleet = renew(seen, found.renewal, fleet)
     if held:
         return Decision(Stage.PREPARING, found, fleet)
     base = Decision(

@@ -166,6 +166,7 @@ def _in_its_way(seen: Snapshot, cluster: str, entry: PrecachingFailure) -> Expla
         report.UNAVAILABLE: "the cluster to be available",
         report.SILENT: "the cluster to be heard again",
         report.SPEC_CHANGED: "the attempts under way on other clusters to end",
+        report.SPEC_UNKNOWN: "what it is to cache to be known",
     }.get(entry.reason, "the operator to try again")
     why = Explanation(waits, advice.for_failure(entry.reason, entry.message), entry.message)
     since = _gone_since(seen, cluster, entry)

@@ -46,12 +46,18 @@ def stored_waits(status: CguStatus) -> Mapping[str, Wait]:
 
 
 def decide_fleet(
-    seen: Snapshot, plan: Iterable[str], *, held: bool, enabled: bool
+    seen: Snapshot,
+    plan: Iterable[str],
+    *,
+    held: bool,
+    enabled: bool,
+    waiting: frozenset[str] = frozenset(),
 ) -> FleetDecision:
     """Advance every cluster of the plan by one step; those that left the plan are cleaned up.
 
     A cluster leaves NotStarted only when that state is stored: it is the CGU's claim on the cluster
-    (see `Snapshot.owners`).  `held`: nothing new begins; what is being cleaned up ends there.
+    (see `Snapshot.owners`).  `held`: nothing new begins; what is being cleaned up ends there.  So it is
+    for those who are `waiting`.
     """
     phases = stored_phases(seen.cgu.status)
     planned = tuple(plan)
@@ -60,15 +66,16 @@ def decide_fleet(
     look: list[dt.timedelta] = []
     for cluster in planned:
         phase = phases.get(cluster)
-        if phase is None or phase in FINAL_PHASES or (held and phase is Phase.NOT_STARTED):
+        waits = held or cluster in waiting
+        if phase is None or phase in FINAL_PHASES or (waits and phase is Phase.NOT_STARTED):
             continue
         step, complaint = _step(seen, cluster, phase)
         if complaint:
             complaints[cluster] = complaint
         move = _move(seen, cluster, phase, step, enabled=enabled)
-        if move is not None and not (held and _begins_setup(phase, move)):
+        if move is not None and not (waits and _begins_setup(phase, move)):
             moves.append(move)
-        look += _looks(seen, cluster, phase, held=held, enabled=enabled)
+        look += _looks(seen, cluster, phase, held=waits, enabled=enabled)
     if not held:
         gone = phases.keys() - set(planned)
         moves += [_leave(seen, c, phases[c]) for c in sorted(gone) if phases[c] not in FINAL_PHASES]
@@ -220,7 +227,9 @@ def settle_phases(
     return phases
 
 
-def settle_waits(seen: Snapshot, phases: Phases, *, held: bool) -> dict[str, Wait]:
+def settle_waits(
+    seen: Snapshot, phases: Phases, *, held: bool, waiting: frozenset[str] = frozenset()
+) -> dict[str, Wait]:
     """The clocks of the open clusters; a new one when the kind of state has changed."""
     before = stored_phases(seen.cgu.status)
     waits = stored_waits(seen.cgu.status)
@@ -231,7 +240,7 @@ def settle_waits(seen: Snapshot, phases: Phases, *, held: bool) -> dict[str, Wai
         old = waits.get(cluster)
         if _kind(before.get(cluster, phase)) != _kind(phase) or cluster in seen.owners:
             old = None
-        running = is_running(seen, cluster, phase, held=held)
+        running = is_running(seen, cluster, phase, held=held or cluster in waiting)
         wait = clock.tick(
             old,
             running=running,

@@ -17,11 +17,12 @@ from .model import Hold, Snapshot
 from .plan import computed_max_concurrency, plan_batches
 from .platform_image import Pending, validate_platform_image
 from .policies import Assessment, assess, unresolvable_dependency
-from .precache_spec import Invalid, SpecVerdict, Valid, names_platform_image
-from .renewal import AWAITED_NOTE, Change, change, has_begun
+from .precache_spec import Invalid, names_platform_image
+from .renewal import AWAITED_NOTE, Change, Renewal, go_on, has_begun, renewal
 from .selection import Selection, select
+from .specifications import Specifications, stored_specifications
 from .story import Problem
-from .variants import Variant, derive_for_all, variants
+from .variants import Derived, Variant, derive_for_all, variants
 
 FIVE_MINUTES: Final = dt.timedelta(minutes=5)
 CGU: Final = "The ClusterGroupUpgrade CR"
@@ -34,8 +35,8 @@ class Prepared:
 
     `pending`: an update graph, or the hub, has not answered yet: nothing can be said of what depends on it.
     `warnings` are about what the user gave and has no effect.
-    `spec` is what clusters that start now get; None when pre-caching is not required or has no valid one.
-    `change`: what is derived now is not what clusters have begun with.
+    `renewal` has every cluster's specification, and what becomes of those for whom it has changed; None
+    when pre-caching is not required or there is no valid one.
     """
 
     selection: Selection
@@ -46,8 +47,7 @@ class Prepared:
     batches: tuple[tuple[str, ...], ...] = ()
     max_concurrency: int = 0
     precaching_required: bool = False
-    spec: PrecachingSpec | None = None
-    change: Change = Change.NONE
+    renewal: Renewal | None = None
     warnings: tuple[str, ...] = ()
     spec_problem: Problem | None = None
     look_again_after: dt.timedelta | None = None
@@ -68,9 +68,23 @@ class Prepared:
         )
 
     @property
-    def holds_back(self) -> bool:
-        """True when no further cluster may begin with pre-caching."""
-        return self.held or self.change is Change.AWAITED
+    def specs(self) -> Specifications | None:
+        """Every cluster's own specification."""
+        return self.renewal.specs if self.renewal is not None else None
+
+    @property
+    def spec(self) -> PrecachingSpec | None:
+        """The commonest specification."""
+        return self.renewal.specs.spec if self.renewal is not None else None
+
+    @property
+    def change(self) -> Change:
+        return self.renewal.change if self.renewal is not None else Change.NONE
+
+    @property
+    def waiting(self) -> frozenset[str]:
+        """The clusters that may not begin with pre-caching although the CGU is not held."""
+        return self.renewal.waiting if self.renewal is not None else frozenset()
 
 
 def prepare(seen: Snapshot) -> Prepared:
@@ -167,20 +181,22 @@ def _in_both_words(hold: Hold, assessment: Assessment) -> Problem:
 
 
 def _with_spec(seen: Snapshot, base: Prepared) -> Prepared:
-    """Derive the specification; who has begun keeps the stored one until the change's turn comes."""
+    """Derive the specifications; who has begun keeps the stored one until the change's turn comes."""
     base = replace(base, precaching_required=True)
+    stored = stored_specifications(seen.cgu.status)
     found = derive_for_all(
         seen.cgu,
         _variants(seen, base.assessment) or (),
         seen.sources,
         seen.rules.allowed_workload_images,
+        prefer=stored.common if stored is not None else "",
     )
-    stored = seen.cgu.status.precaching.spec if seen.cgu.status.precaching else None
-    if stored is not None and stored != PrecachingSpec() and has_begun(seen):
+    if stored is not None and has_begun(seen):
         return _after_the_beginning(seen, base, stored, found)
     match found:
-        case Valid():
-            return replace(base, spec=found.spec, warnings=found.warnings)
+        case Derived():
+            begins = Renewal(Change.NONE, found.specs)
+            return replace(base, renewal=begins, warnings=found.warnings)
         case Pending():
             return replace(base, pending=True)
         case Invalid():
@@ -201,27 +217,23 @@ def _with_spec(seen: Snapshot, base: Prepared) -> Prepared:
 
 
 def _after_the_beginning(
-    seen: Snapshot, base: Prepared, stored: PrecachingSpec, found: SpecVerdict
+    seen: Snapshot, base: Prepared, stored: Specifications, found: Derived | Invalid | Pending
 ) -> Prepared:
-    """Put the new specification in the stored one's place, or say why not.
+    """Put the new specifications in the stored ones' place, or say why not.
 
-    One that cannot be derived now takes nothing away from those who have begun: a flaky update graph
+    What cannot be derived now takes nothing away from those who have begun: a flaky update graph
     or a typo must not throw away what was downloaded.
     """
     match found:
         case Pending():
-            return replace(base, spec=stored)
+            return replace(base, renewal=go_on(seen, base.plan, stored))
         case Invalid():
             stays = f"what was begun goes on with its specification: {found.why}"
-            return replace(base, spec=stored, warnings=(*found.warnings, stays))
-        case Valid():
-            turn = change(seen, base.plan, stored, found.spec)
-            note = (AWAITED_NOTE,) if turn is Change.AWAITED else ()
-            return replace(
-                base,
-                spec=found.spec if turn is Change.DUE else stored,
-                change=turn,
-                warnings=found.warnings + note,
-            )
+            goes_on = go_on(seen, base.plan, stored, found.why)
+            return replace(base, renewal=goes_on, warnings=(*found.warnings, stays))
+        case Derived():
+            turn = renewal(seen, base.plan, stored, found.specs)
+            note = (AWAITED_NOTE,) if turn.change is Change.AWAITED else ()
+            return replace(base, renewal=turn, warnings=found.warnings + note)
         case never:
             assert_never(never)

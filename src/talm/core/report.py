@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from talm.api.cgu import CguStatus, PrecachingFailure
@@ -25,6 +26,7 @@ from .silence import silence
 # Reasons of entries that are no end: ours.
 OTHER_CGU: Final = "WaitingForOtherCGU"
 SPEC_CHANGED: Final = "SpecificationChanged"
+SPEC_UNKNOWN: Final = "SpecificationUnknown"
 UNAVAILABLE: Final = "ClusterUnavailable"
 SILENT: Final = "ClusterSilent"
 EFFECT_FAILED: Final = "RequestFailed"
@@ -41,11 +43,11 @@ def failures(
     failed: Mapping[str, str],
     complaints: Mapping[str, str],
     *,
-    change_waits: bool = False,
+    waiting: Mapping[str, tuple[str, str]] = MappingProxyType({}),
 ) -> tuple[PrecachingFailure, ...]:
     """Why each cluster that failed did, and why others wait; all of them, in any order.
 
-    `change_waits`: nobody begins until the attempts under way have ended (renewal.py).  An entry keeps
+    `waiting`: reason and message of those who may not begin yet (renewal.py).  An entry keeps
     its `since` while its reason stays.  `causes.shown` are those that are stored.
     """
     before = (seen.cgu.status.precaching.failures if seen.cgu.status.precaching else None) or ()
@@ -58,8 +60,8 @@ def failures(
     entries = []
     for cluster, phase in phases.items():
         found = _cause(seen, cluster, phase, failed, complaints)
-        if found is None and change_waits and phase in BEFORE_SETUP:
-            found = (SPEC_CHANGED, CHANGE_WAITS)
+        if found is None and phase in BEFORE_SETUP:
+            found = waiting.get(cluster)
         if phase in BAD_PHASES:
             entries.append(_failed(seen, cluster, phase, ends.get(cluster, ""), old.get(cluster)))
         elif found is not None:

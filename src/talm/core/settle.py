@@ -9,7 +9,13 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any, assert_never
 
-from talm.api.cgu import CguStatus, PrecachingSpec, PrecachingStatus, UpgradeStatus
+from talm.api.cgu import (
+    CguStatus,
+    OtherSpecification,
+    PrecachingSpec,
+    PrecachingStatus,
+    UpgradeStatus,
+)
 from talm.api.meta import changed
 
 from . import causes, progress, report
@@ -21,6 +27,7 @@ from .model import EventNote, Outcomes, Settled, Snapshot
 from .pace import paced
 from .prepare import FIVE_MINUTES, Prepared
 from .renewal import Change
+from .specifications import to_wire
 from .story import Precaching, PrecachingVerdict, Rollout, RolloutVerdict, Story
 
 
@@ -163,15 +170,16 @@ def _precaching_fields(
         decision.moves,
         outcomes.failed,
         decision.fleet.complaints,
-        change_waits=found.change is Change.AWAITED,
+        waiting=_waiting(found),
     )
     before, spec = stored_phases(seen.cgu.status), _spec(found, stored)
     anew = progress.begins_anew(stored, before, phases, spec)
     block = PrecachingStatus(
         spec=spec,
+        specs=_specs(found, stored, phases),
         status={cluster: phase.value for cluster, phase in phases.items()} or None,
         clusters=(found.plan if _is_judged(found) else stored.clusters if stored else None) or None,
-        waits=settle_waits(seen, phases, held=found.holds_back) or None,
+        waits=settle_waits(seen, phases, held=found.held, waiting=found.waiting) or None,
         failures=causes.shown(failed) or None,
         failures_by_class=causes.counted(failed, stored) or None,
         spec_hash=progress.name_of(spec),
@@ -188,6 +196,27 @@ def _spec(found: Prepared, stored: PrecachingStatus | None) -> PrecachingSpec | 
     if found.spec_problem is not None:
         return PrecachingSpec()
     return stored.spec if stored is not None else None
+
+
+def _specs(
+    found: Prepared, stored: PrecachingStatus | None, phases: Phases
+) -> tuple[OtherSpecification, ...] | None:
+    """The specifications beside that one, and who has begun with which."""
+    if found.specs is not None:
+        return to_wire(found.specs, phases)
+    if found.spec_problem is not None:
+        return None
+    return stored.specs if stored is not None else None
+
+
+def _waiting(found: Prepared) -> dict[str, tuple[str, str]]:
+    """Why clusters may not begin with pre-caching although the CGU is not held."""
+    if found.renewal is None or not found.waiting:
+        return {}
+    if found.change is Change.AWAITED:
+        return dict.fromkeys(found.waiting, (report.SPEC_CHANGED, report.CHANGE_WAITS))
+    why = found.renewal.unknown
+    return dict.fromkeys(found.waiting, (report.SPEC_UNKNOWN, why)) if why else {}
 
 
 def _placement_fields(status: CguStatus, decision: Decision) -> CguStatus:

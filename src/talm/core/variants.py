@@ -1,8 +1,9 @@
 """What policies ask for where they have hub templates: cluster by cluster, as the hub has resolved them.
 
 A root policy with `{{hub … hub}}` says nothing by itself; its child in a cluster's namespace does.
-Clusters for which all children ask for the same are one variant.  All variants must come to one
-specification: a CGU has one for all its clusters, and which it is must not depend on the cluster.
+Clusters for which all children ask for the same are one variant, and variants that come to the same
+specification share it.  One variant without a valid one holds them all: whoever is told that a CGU
+begins may rely on all its clusters.
 """
 
 from __future__ import annotations
@@ -10,22 +11,35 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from talm.api.cgu import ClusterGroupUpgrade, PolicyRef
+from talm.api.cgu import ClusterGroupUpgrade, PolicyRef, PrecachingSpec
 
 from .model import GraphQuery, ResolvedPolicy, RootPolicy, SpecSources
 from .platform_image import Pending
 from .policies import Standing, compliance
-from .precache_spec import Invalid, SpecVerdict, Valid, derive, spec_hash
+from .precache_spec import Invalid, SpecVerdict, derive, spec_hash
+from .specifications import MAX_OTHERS, Specifications, elect, too_many
 
 Resolved = Mapping[PolicyRef, Mapping[str, ResolvedPolicy]]
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """The policies as they are for some clusters, of which `first` is one; "": as they stand."""
+    """The policies as they are for some clusters, of which `first` is one; "": as they stand.
+
+    `clusters` are all of these; empty where it is the only variant whatever the clusters.
+    """
 
     policies: tuple[RootPolicy, ...]
     first: str = ""
+    clusters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """The specification of every cluster, valid; `warnings` are about what was given in vain."""
+
+    specs: Specifications
+    warnings: tuple[str, ...] = ()
 
 
 def variants(
@@ -41,16 +55,18 @@ def variants(
         return (Variant(tuple(policies)),)
     if any(policy.ref not in resolved for policy in templated):
         return None
-    firsts: dict[tuple[ResolvedPolicy | bool, ...], str] = {}
+    groups: dict[tuple[ResolvedPolicy | bool, ...], list[str]] = {}
     for cluster in clusters:
-        firsts.setdefault(tuple(_asked(p, resolved[p.ref], cluster) for p in templated), cluster)
+        asked = tuple(_asked(p, resolved[p.ref], cluster) for p in templated)
+        groups.setdefault(asked, []).append(cluster)
     refs = [policy.ref for policy in templated]
     return tuple(
         Variant(
             _put_in(policies, dict(zip(refs, asked, strict=True))),
-            first if any(isinstance(one, ResolvedPolicy) for one in asked) else "",
+            group[0] if any(isinstance(one, ResolvedPolicy) for one in asked) else "",
+            tuple(group) if len(groups) > 1 else (),
         )
-        for asked, first in firsts.items()
+        for asked, group in groups.items()
     )
 
 
@@ -67,24 +83,35 @@ def derive_for_all(
     found: Sequence[Variant],
     sources: SpecSources,
     allowed_workload_images: Sequence[str],
-) -> SpecVerdict:
-    """Derive the specification of each variant; the verdict is that of all when they agree."""
+    *,
+    prefer: str = "",
+) -> Derived | Invalid | Pending:
+    """Derive the specification of each variant; `prefer` is the hash that stays the commonest on a tie.
+
+    Invalid as soon as one is, or when there are more than a CGU's status holds.
+    """
     waits_for: set[GraphQuery] = set()
-    agreed: tuple[Valid, str] | None = None
+    by_hash: dict[str, PrecachingSpec] = {}
+    own: dict[str, str] = {}
+    warnings: dict[str, None] = {}
     for variant in found:
         verdict = _derive(cgu, variant, sources, allowed_workload_images)
-        match verdict:
-            case Invalid():
-                return verdict
-            case Pending():
-                waits_for |= verdict.queries
-            case Valid() if agreed is None:
-                agreed = (verdict, variant.first)
-            case Valid() if spec_hash(verdict.spec) != spec_hash(agreed[0].spec):
-                return _at_odds(agreed[1], variant.first, verdict.warnings)
-    if agreed is None or waits_for:
+        if isinstance(verdict, Invalid):
+            return verdict
+        if isinstance(verdict, Pending):
+            waits_for |= verdict.queries
+            continue
+        name = spec_hash(verdict.spec)
+        by_hash.setdefault(name, verdict.spec)
+        own |= dict.fromkeys(variant.clusters, name)
+        warnings |= dict.fromkeys(verdict.warnings)
+        if len(by_hash) > MAX_OTHERS + 1:
+            break  # whatever comes yet, it is too much
+    if refusal := too_many(by_hash):
+        return Invalid(refusal, tuple(warnings))
+    if waits_for or not by_hash:
         return Pending(frozenset(waits_for))
-    return agreed[0]
+    return Derived(elect(by_hash, own, prefer), tuple(warnings))
 
 
 def _derive(
@@ -98,14 +125,6 @@ def _derive(
     if isinstance(verdict, Invalid) and variant.first:
         return replace(verdict, why=f"{verdict.why} (on cluster {variant.first})")
     return verdict
-
-
-def _at_odds(one: str, other: str, warnings: tuple[str, ...]) -> Invalid:
-    why = (
-        f"the policies ask for something else on cluster {one} than on cluster {other};"
-        " the clusters of one ClusterGroupUpgrade must be asked for the same"
-    )
-    return Invalid(why, warnings)
 
 
 def _put_in(

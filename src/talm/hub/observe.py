@@ -33,6 +33,7 @@ from talm.core.placements import run_id
 from talm.core.platform_image import platform_queries
 from talm.core.precache_spec import workload_image
 from talm.core.selection import select
+from talm.core.specifications import Specifications, stored_specifications
 from talm.core.variants import Resolved, Variant, variants
 from talm.spokes.base import Order, PodTerms, Transport
 
@@ -67,11 +68,20 @@ class Observer:
         self._now = now
         self._watched_since = watched_since
 
-    def observe(self, key: Key) -> Snapshot | None:
-        """The snapshot of one CGU, None when it is gone.  Linear in its clusters."""
+    def observe(
+        self,
+        key: Key,
+        recall: Callable[[ClusterGroupUpgrade], ClusterGroupUpgrade] = lambda found: found,
+    ) -> Snapshot | None:
+        """The snapshot of one CGU, None when it is gone.  Linear in its clusters.
+
+        `recall` gives it back what an older CRD has pruned: with what a cluster has begun tells what
+        its transport must look for.
+        """
         cgu = self._store.cgu(key)
         if cgu is None:
             return None
+        cgu = recall(cgu)
         now = self._now()
         clusters = self._clusters(key, cgu)
         policies = self._policies(cgu, clusters)
@@ -93,13 +103,13 @@ class Observer:
             resolved=resolved,
         )
 
-    def order(self, cgu: ClusterGroupUpgrade, spec: PrecachingSpec | None = None) -> Order:
-        """What the run of this CGU wants on its clusters; `spec` None: the stored one."""
+    def order(self, cgu: ClusterGroupUpgrade, specs: Specifications | None = None) -> Order:
+        """What the run of this CGU wants on its clusters; `specs` None: the stored ones."""
         sources = self._sources(cgu)
         image = workload_image(sources, self._rules.allowed_workload_images)
-        stored = cgu.status.precaching
         meta = cgu.metadata
-        spec = spec or (stored.spec if stored else None) or PrecachingSpec()
+        specs = specs or stored_specifications(cgu.status)
+        spec = specs.spec if specs is not None else PrecachingSpec()
         return Order(
             run=run_id(meta),
             cgu=meta.name,
@@ -109,6 +119,7 @@ class Observer:
             clusters=len(stored_phases(cgu.status)),
             image=image or self._image,
             pod=PodTerms(nodes=Nodes.ALL if spec.nodes == Nodes.ALL else Nodes.ONE),
+            others=specs.others if specs is not None else {},
         )
 
     def _clusters(self, key: Key, cgu: ClusterGroupUpgrade) -> frozenset[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final, Protocol
 
 import structlog
@@ -57,15 +57,14 @@ class Reconciler:
 
     async def reconcile(self, key: Key) -> float | None:
         """Look at one CGU; seconds until it wants to be looked at again, None: when it changes."""
-        seen = self._observer.observe(key)
+        seen = self._observer.observe(key, self._persister.recall)
         if seen is None:
             self._forget(key)
             return None
-        recalled = self._persister.recall(seen.cgu)
-        seen = dataclasses.replace(seen, cgu=recalled, size=self._persister.size(key))
+        seen = replace(seen, size=self._persister.size(key))
         decision = decide(seen)
         found = decision.prepared
-        order = self._observer.order(seen.cgu, found.spec if found is not None else None)
+        order = self._observer.order(seen.cgu, found.specs if found is not None else None)
         done, outcomes = await self._applier.apply(seen, decision, order)
         settled = settle(seen, done, outcomes)
         stored = await self._store(seen, settled)

@@ -49,6 +49,8 @@ FAULTS: Final[Mapping[str, str]] = {
     "job-fails": "clusters whose Jobs end with a non-zero exit code",
     "job-hangs": "clusters whose Jobs run until their deadline",
     "pull-back-off": "clusters whose Jobs never become ready",
+    "unschedulable": "clusters where no node takes a pod",
+    "pods-refused": "clusters where admission refuses every pod",
 }
 # Numbers, not clusters.
 _PLAIN: Final = frozenset({"offline-for", "list-anew", "flap-every", "stuck-for", "clock-skew"})

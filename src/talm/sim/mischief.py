@@ -19,6 +19,7 @@ from talm.sim.site import Site
 from talm.sim.spoke.memoryspoke import MemorySpoke
 from talm.sim.spoke.moments import Moment, at_moment, leave_behind
 from talm.sim.spoke.spokejobs import JobPlan, Outcome, Scenario
+from talm.sim.spoke.spokepods import Obstacle
 
 SLOW_RTT_S: Final = 0.5
 REBOOT_S: Final = 45.0
@@ -31,6 +32,10 @@ CUTS: Final[Mapping[str, Moment]] = {
 }
 # Fields that objects lack on older clusters, or whose zero is left out.
 FIELDS: Final = ("ready", "succeeded", "failed", "terminating", "complete", "record")
+OBSTACLES: Final[Mapping[str, Obstacle]] = {
+    "unschedulable": Obstacle.UNSCHEDULABLE,
+    "pods-refused": Obstacle.REFUSED,
+}
 OUTCOMES: Final[Mapping[str, Outcome]] = {
     "job-fails": Outcome.FAILS,
     "job-hangs": Outcome.HANGS,
@@ -85,6 +90,9 @@ class Mischief:
         for fault, moment in CUTS.items():
             if fault in faults.struck:
                 at_moment(spoke, moment, lambda: self._cut(site, faults))
+        for fault, obstacle in OBSTACLES.items():
+            if fault in faults.struck:
+                spoke.obstacles.put(obstacle)
         held = {"stuck-namespace", "stuck-leftovers"} & faults.struck
         spoke.hold_namespaces = spoke.hold_namespaces or bool(held)
         if held and faults.stuck_for_s is not None:

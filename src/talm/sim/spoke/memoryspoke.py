@@ -2,7 +2,7 @@
 Jobs that run.  Thousands fit into one process.
 
 Rules and texts are Kubernetes' (namespace lifecycle admission, generic registry store); what
-no agent or workload here can see (admission of pods, defaults of other kinds) is left out.
+no agent or workload here can see (defaults of other kinds) is left out.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from talm.sim.spoke.spokejobs import (
     with_defaults,
 )
 from talm.sim.spoke.spokenamespaces import active, finishing
+from talm.sim.spoke.spokepods import Obstacle, Obstacles, live, refusal
 from talm.sim.spoke.spokes import BUILT_IN, Served
 
 ADDRESS: Final = "172.30.0.1:443"
@@ -108,6 +109,8 @@ class MemorySpoke:
         if meta.get("namespace", namespace) != namespace:
             raise spokes.other_namespace("POST", kind)
         self._admit(kind, namespace, name)
+        if kind == kinds.POD and self.obstacles.now is Obstacle.REFUSED:
+            raise refusal(name)
         if old := self.store.find(kind, namespace, name):
             going = "deletionTimestamp" in old["metadata"]
             raise spokes.already_exists(kind, name, going=going)
@@ -161,6 +164,11 @@ class MemorySpoke:
         return lambda: self.store.followers.remove(tell)
 
     # -- what a test or a fault does ----------------------------------------------------------
+
+    @property
+    def obstacles(self) -> Obstacles:
+        """What keeps all pods from starting."""
+        return self.jobs.obstacles
 
     async def reboot(self, down_s: float) -> None:
         """The node restarts: its API is away for `down_s`, running pods are lost."""
@@ -233,6 +241,9 @@ class MemorySpoke:
             self.store.add(kind, "", {**body, **active(body["metadata"]["name"], body)})
             return
         obj = self.store.add(kind, namespace, body)
+        if kind == kinds.POD:
+            start_s = self.times.pod_start_s
+            self._spawn(live(obj, self.store, self.clock, self.obstacles, start_s))
         if kind == kinds.DAEMON_SET:
             self._spawn(self._run_everywhere(obj))
         if kind == kinds.JOB:

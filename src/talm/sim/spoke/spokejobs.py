@@ -25,6 +25,7 @@ from talm.api import kinds
 from talm.api.pod import LAST_OF_ENV
 from talm.sim.clock import Clock
 from talm.sim.spoke.objectstore import Key, Object, ObjectStore
+from talm.sim.spoke.spokepods import Obstacle, Obstacles
 
 
 class Outcome(enum.StrEnum):
@@ -32,7 +33,7 @@ class Outcome(enum.StrEnum):
 
     SUCCEEDS = "succeeds"
     FAILS = "fails"
-    NEVER_READY = "never-ready"  # ImagePullBackOff, unschedulable: until the deadline
+    NEVER_READY = "never-ready"  # ImagePullBackOff: until the deadline, or it is lifted
     HANGS = "hangs"  # ready, and then nothing
 
 
@@ -145,6 +146,8 @@ class JobController:
     ) -> None:
         self.scenario = scenario
         self._on_success = on_success
+        self.obstacles = Obstacles()
+        """What keeps all pods of the spoke from starting."""
         self.created: list[tuple[Key, str]] = []
         """Every Job ever created here: key and uid."""
         self.lag_s = 0.0
@@ -229,6 +232,10 @@ class JobController:
         try:
             async with asyncio.timeout(limit):
                 await self._clock.sleep(pause_s)
+                if self.obstacles.now is Obstacle.REFUSED:
+                    # No pod was made, so none is active: the controller counts, and tries again.
+                    self._store.put_status(kinds.JOB, job, {**start, "ready": 0})
+                    await self.obstacles.gone(Obstacle.REFUSED)
                 meta = job["metadata"]
                 self._pods[meta["uid"]] = (meta["namespace"], meta["name"])
                 self._store.put_status(kinds.JOB, job, {**start, "active": 1, "ready": 0})
@@ -244,7 +251,8 @@ class JobController:
     async def _pod(self, job: Object, start: Mapping[str, Any], plan: JobPlan) -> None:
         await self._clock.sleep(self._times.pod_start_s)
         if plan.outcome is Outcome.NEVER_READY:
-            await asyncio.Event().wait()
+            self.obstacles.put(Obstacle.PULL)
+        await self.obstacles.gone()
         self._store.put_status(kinds.JOB, job, {**start, "active": 1, "ready": 1})
         done = 0.0
         for done in _fractions(plan.steps):
@@ -290,9 +298,9 @@ class JobController:
         status = {**self._start(job), "ready": 0, "conditions": [target]}
         self._store.put_status(kinds.JOB, job, {**status, "terminating": 1})
         await self._clock.sleep(grace_s + self.linger_s)
-        self._pods.pop(job["metadata"]["uid"], None)
+        ended = self._pods.pop(job["metadata"]["uid"], None) is not None
         failed = _condition("Failed", *why, self._clock.stamp())
-        count = int(status.get("failed", 0)) + 1
+        count = int(status.get("failed", 0)) + ended
         end = {"failed": count, "terminating": 0, "conditions": [target, failed]}
         self._store.put_status(kinds.JOB, job, {**status, **end})
 

@@ -18,7 +18,7 @@ from talm.api.progress import FailureClass, ProgressRecord
 from talm.api.words import BAD_PHASES, Phase
 
 from .model import Fact, Sight
-from .tally import images
+from .tally import MOST_IMAGES, within
 
 MAX_FAILURES: Final = 100
 # A hundred of them are a twentieth of what the API server stores.
@@ -55,7 +55,7 @@ def ended(
         since=now,
         failure_class=kind,
         image=one_line(_image_of(record, kind)) if record is not None else "",
-        attempts=images([record.attempt]) if record is not None else 0,
+        attempts=within(record.attempt, MOST_IMAGES) if record is not None else 0,
     )
 
 

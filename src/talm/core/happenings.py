@@ -26,6 +26,8 @@ NOTHING: Final = PrecachingStatus()
 
 def precaching_events(name: str, before: CguStatus, after: CguStatus) -> Iterable[EventNote]:
     """What has happened to pre-caching, told by the states: conditions differ with the vocabulary."""
+    if (before.precaching or NOTHING).status == (after.precaching or NOTHING).status:
+        return
     prefix = f"ClusterGroupUpgrade {name}: pre-caching"
     yield from _start(prefix, before, after)
     yield from _failed_clusters(prefix, before, after)

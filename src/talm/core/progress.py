@@ -25,7 +25,7 @@ from .fleet import Phases, is_running
 from .model import UNSEEN, Snapshot
 from .precache import BEFORE_SETUP
 from .precache_spec import spec_hash
-from .tally import Tally, add_up, images, octets
+from .tally import MOST_BYTES, MOST_IMAGES, Tally, add_up, within
 
 NOTHING: Final = PrecachingStatus()
 
@@ -74,10 +74,10 @@ def progress(
     return PrecachingProgress(
         clusters=_by_state(after),
         told=finished.clusters + at_work.records,
-        images_done=images([finished.images_done, at_work.images_done]),
-        images_total=images([finished.images_total, at_work.images_total]),
-        bytes_done=octets([finished.bytes_done, at_work.bytes_done]),
-        bytes_total=octets([finished.bytes_total, at_work.bytes_total]),
+        images_done=within(finished.images_done + at_work.images_done, MOST_IMAGES),
+        images_total=within(finished.images_total + at_work.images_total, MOST_IMAGES),
+        bytes_done=within(finished.bytes_done + at_work.bytes_done, MOST_BYTES),
+        bytes_total=within(finished.bytes_total + at_work.bytes_total, MOST_BYTES),
         bytes_per_s=at_work.bytes_per_s,
         eta_s=at_work.eta_s,
         without_estimate=still_open - at_work.records + at_work.unestimated,
@@ -148,10 +148,10 @@ def _folded(known: FinishedSums, ended: Iterable[ProgressRecord]) -> FinishedSum
     more = add_up(ended)
     return FinishedSums(
         clusters=known.clusters + more.records,
-        images_done=images([known.images_done, more.images_done]),
-        images_total=images([known.images_total, more.images_total]),
-        bytes_done=octets([known.bytes_done, more.bytes_done]),
-        bytes_total=octets([known.bytes_total, more.bytes_total]),
+        images_done=within(known.images_done + more.images_done, MOST_IMAGES),
+        images_total=within(known.images_total + more.images_total, MOST_IMAGES),
+        bytes_done=within(known.bytes_done + more.bytes_done, MOST_BYTES),
+        bytes_total=within(known.bytes_total + more.bytes_total, MOST_BYTES),
     )
 
 

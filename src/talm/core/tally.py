@@ -36,18 +36,29 @@ class Tally:
 
 
 def add_up(records: Iterable[ProgressRecord]) -> Tally:
-    """Add up; the order does not matter."""
-    known = tuple(records)
-    estimates = [r.eta_s for r in known if r.eta_s is not None]
+    """Add up; the order does not matter.  One loop: this is done for thousands, in each pass."""
+    known = images_done = images_total = bytes_done = bytes_total = rate = unestimated = 0
+    longest: int | None = None
+    for record in records:
+        known += 1
+        images_done += done_of(record.images_done, record.images_total)
+        images_total += max(record.images_total, 0)
+        bytes_done += done_of(record.bytes_done, record.bytes_total)
+        bytes_total += max(record.bytes_total, 0)
+        rate += max(record.bytes_per_s, 0)
+        if record.eta_s is not None:
+            longest = record.eta_s if longest is None else max(longest, record.eta_s)
+        elif not is_through(record):
+            unestimated += 1
     return Tally(
-        records=len(known),
-        images_done=images(done_of(r.images_done, r.images_total) for r in known),
-        images_total=images(r.images_total for r in known),
-        bytes_done=octets(done_of(r.bytes_done, r.bytes_total) for r in known),
-        bytes_total=octets(r.bytes_total for r in known),
-        bytes_per_s=octets(r.bytes_per_s for r in known),
-        eta_s=images([max(estimates)]) if estimates else None,
-        unestimated=sum(r.eta_s is None and not is_through(r) for r in known),
+        records=known,
+        images_done=within(images_done, MOST_IMAGES),
+        images_total=within(images_total, MOST_IMAGES),
+        bytes_done=within(bytes_done, MOST_BYTES),
+        bytes_total=within(bytes_total, MOST_BYTES),
+        bytes_per_s=within(rate, MOST_BYTES),
+        eta_s=None if longest is None else within(longest, MOST_IMAGES),
+        unestimated=unestimated,
     )
 
 
@@ -57,18 +68,13 @@ def is_through(record: ProgressRecord) -> bool:
 
 
 def done_of(done: int, total: int) -> int:
-    """What is done of a total.
+    """What is done of a total; neither is less than nothing.
 
     What was read to find out how much it is, before the total is known, is no part of it.
     """
-    return min(done, total)
+    return max(min(done, total), 0)
 
 
-def images(counts: Iterable[int]) -> int:
-    """The sum of counts that fit into 32 bits; a negative one counts as none."""
-    return min(sum(max(count, 0) for count in counts), MOST_IMAGES)
-
-
-def octets(counts: Iterable[int]) -> int:
-    """The sum of bytes; a negative one counts as none."""
-    return min(sum(max(count, 0) for count in counts), MOST_BYTES)
+def within(count: int, most: int) -> int:
+    """A count as the API server takes it."""
+    return min(max(count, 0), most)

@@ -43,6 +43,7 @@ class Hub:
         self.patches = 0
         self.bytes = 0
         self.holds: list[float] = []
+        self.measured: list[int | None] = []  # the moves of a stored pass; None: the CGU is gone
 
     def observe(self, key: tuple[str, str], recall: object) -> Snapshot | None:
         self.calls.append("observe")
@@ -84,12 +85,19 @@ class Hub:
         self.calls.append("notify")
         self.events += notes
 
+    def stored(self, seen: Snapshot, decision: Decision, outcomes: Outcomes) -> None:
+        self.measured.append(len(decision.moves))
+
+    def gone(self, key: tuple[str, str]) -> None:
+        self.measured.append(None)
+
     def reconciler(self) -> Reconciler:
         return Reconciler(
             cast(Observer, self),
             cast(Applier, self),
             cast(Persister, self),
             cast(Any, self),
+            witness=self,
             hold=lambda key, seconds: self.holds.append(seconds),
         )
 
@@ -118,6 +126,18 @@ async def test_a_cgu_that_is_gone_is_forgotten() -> None:
     hub = Hub(None)
     assert await hub.reconciler().reconcile(KEY) is None
     assert hub.calls == ["observe", "forget"]
+
+
+@pytest.mark.parametrize("refusal", [None, NotFound("PATCH", "cgu", 404, "gone")], ids=str)
+async def test_only_what_was_stored_is_measured(refusal: Exception | None) -> None:
+    hub = Hub(stored(Phase.NOT_STARTED, Fact.UNASKED))
+    hub.refusal = refusal
+    reconciler = hub.reconciler()
+    await reconciler.reconcile(KEY)
+    assert hub.measured == ([2] if refusal is None else [])
+    hub.seen = None
+    await reconciler.reconcile(KEY)
+    assert hub.measured[-1] is None
 
 
 async def test_a_cgu_deleted_during_the_pass_ends_it_quietly() -> None:

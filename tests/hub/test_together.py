@@ -23,6 +23,7 @@ from talm.hub.app import utc_now
 from talm.hub.apply import Applier
 from talm.hub.graph import UpdateGraph
 from talm.hub.lookout import Lookout
+from talm.hub.metrics import Metrics
 from talm.hub.notify import EventNotifier
 from talm.hub.observe import Observer
 from talm.hub.persist import Persister
@@ -124,10 +125,10 @@ class Graph:
 class Shell:
     """What `Operator` puts together, over a hub in memory."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, spokes: type[Spokes] = Spokes) -> None:
         self.rng = random.Random(seed)
         self.hub = FakeHub()
-        self.spokes = Spokes(self.hub, self.rng)
+        self.spokes = spokes(self.hub, self.rng)
         self.queue: WorkQueue[Key] = WorkQueue(gap=Gap(0.0, 0.005), longest_backoff_s=0.2)
         self.routes = Routes()
         self.store = self.spokes.store = Store(self.hub.client, self.heard)
@@ -148,11 +149,14 @@ class Shell:
         )
         self.recorder = EventRecorder(client, controller="talm", instance="0")
         self.persister = Persister(client, self.store)
+        self.metrics = Metrics()
+        self.metrics.follow(self.store, lambda: 0, lambda: 0)
         self.reconciler = Reconciler(
             observer,
             applier,
             self.persister,
             EventNotifier(self.recorder),
+            witness=self.metrics,
             hold=self.queue.hold,
         )
 
@@ -256,7 +260,7 @@ async def test_whatever_comes_late_or_is_refused_all_clusters_are_pre_cached(see
     assert len(shell.spokes.jobs) == sum(len(clusters) for clusters in plans.values())
     assert set(shell.spokes.jobs.values()) == {1}, "no Job is asked for twice"
     assert shell.throttle.in_flight == 0
-    leftovers = (shell.routes, shell.reconciler, shell.persister)
+    leftovers = (shell.routes, shell.reconciler, shell.persister, shell.metrics._durations)
     kept = {name: value for part in leftovers for name, value in vars(part).items()}
     assert not [name for name, value in kept.items() if isinstance(value, dict | set) and value]
     assert not shell.store._own

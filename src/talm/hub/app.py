@@ -176,6 +176,7 @@ class Operator:
             applier,
             Persister(client, store),
             EventNotifier(recorder),
+            witness=self._metrics,
             hold=self._queue.hold,
         )
         self._recorder = recorder

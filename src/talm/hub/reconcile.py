@@ -35,6 +35,18 @@ class Notifier(Protocol):
     def notify(self, cgu: ClusterGroupUpgrade, notes: Iterable[EventNote]) -> None: ...
 
 
+class Witness(Protocol):
+    """Who measures what passes come to: never blocks, never fails."""
+
+    def stored(self, seen: Snapshot, decision: Decision, outcomes: Outcomes) -> None:
+        """What became of this pass is stored."""
+        ...
+
+    def gone(self, key: Key) -> None:
+        """There is no such CGU any more."""
+        ...
+
+
 class Reconciler:
     """The four calls, and how soon to come back; `hold` keeps a CGU from being looked at for seconds."""
 
@@ -45,12 +57,14 @@ class Reconciler:
         persister: Persister,
         notifier: Notifier,
         *,
+        witness: Witness,
         hold: Callable[[Key, float], None],
     ) -> None:
         self._observer = observer
         self._applier = applier
         self._persister = persister
         self._notifier = notifier
+        self._witness = witness
         self._hold = hold
         self._failures: dict[Key, int] = {}
         self._warned: dict[Key, tuple[str, ...]] = {}
@@ -67,25 +81,31 @@ class Reconciler:
         order = self._observer.order(seen.cgu, found.specs if found is not None else None)
         done, outcomes = await self._applier.apply(seen, decision, order)
         settled = settle(seen, done, outcomes)
-        stored = await self._store(seen, settled)
+        waiting = len(done.moves) < len(decision.moves)
+        if await self._store(seen, settled, rests=not waiting):
+            self._witness.stored(seen, done, outcomes)
         _log_changes(seen, done, outcomes)
         _log_course(seen.cgu, settled.status)
         if found is not None:
             self._warn(key, seen, found.warnings)
-        if len(done.moves) < len(decision.moves):
+        if waiting:
             return 0.0  # the others' turn, which takes its time
-        if stored:
-            self._hold(key, least_gap(self._persister.size(key)).total_seconds())
         return self._next(key, outcomes, settled.look_again_after)
 
-    async def _store(self, seen: Snapshot, settled: Settled) -> bool:
-        """True when there was something to store, and it is."""
+    async def _store(self, seen: Snapshot, settled: Settled, *, rests: bool) -> bool:
+        """False when the CGU was deleted meanwhile: its last event brings the end.
+
+        `rests`: after a write nothing is written for a while.
+        """
+        key = seen.cgu.metadata.key
         try:
-            stored = await self._persister.persist(seen.cgu, settled.status)
+            written = await self._persister.persist(seen.cgu, settled.status)
         except NotFound:
-            return False  # deleted meanwhile; its last event brings the end
+            return False
+        if written and rests:
+            self._hold(key, least_gap(self._persister.size(key)).total_seconds())
         self._notifier.notify(seen.cgu, settled.events)
-        return stored
+        return True
 
     def _warn(self, key: Key, seen: Snapshot, warnings: tuple[str, ...]) -> None:
         """Tell once of what the user gave and has no effect."""
@@ -109,6 +129,7 @@ class Reconciler:
         return min(wanted, default=None)
 
     def _forget(self, key: Key) -> None:
+        self._witness.gone(key)
         self._failures.pop(key, None)
         self._warned.pop(key, None)
         self._persister.forget(key)

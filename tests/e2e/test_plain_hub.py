@@ -15,7 +15,8 @@ import yaml
 from talm.api import kinds
 from talm.api.words import MANUAL_NAMESPACE, RUN_LABEL, Phase
 from talm.errors import NotFound
-from talm.sim.demo.demoworld import WIDE_BYTES_PER_S, DemoWorld
+from talm.sim.demo.demoworld import WIDE_BYTES_PER_S, DemoSettings, DemoWorld
+from talm.sim.plane import policyagents
 from tests.conftest import skip_without, skip_without_program
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -54,11 +55,10 @@ async def test_a_release_is_pre_cached_by_one_work_and_nothing_is_left_of_it(
     tmp_path: Path,
 ) -> None:
     skip_without(own=True)
-    for program in ("registry", "action-gc", "work-agent"):
+    for program in ("registry", "action-gc", "work-agent", *policyagents.PROGRAMS):
         skip_without_program(program)
-    async with DemoWorld(
-        tmp_path, [CLUSTER], real_agents=True, transport="auto", plain=True
-    ) as world:
+    settings = DemoSettings(real_agents=True, plain=True)
+    async with DemoWorld(tmp_path, [CLUSTER], settings) as world:
         world.set_line(WIDE_BYTES_PER_S / 5)
         cgu = yaml.safe_load(SAMPLE.read_text())
         cgu["spec"]["clusters"] = [CLUSTER]

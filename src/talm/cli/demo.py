@@ -125,8 +125,8 @@ def _explain(world: DemoWorld, screen: Screen) -> None:
         *(f"export KUBECONFIG={s.plane.kubeconfig}   # {n}" for n, s in world.spokes.items()),
         "",
         f"logs of the operator:  {world.operator.log if world.operator else ''}",
-        *(f"agents of {n}:      {s.node.logs}/*.log" for n, s in world.spokes.items()),
-        *(f"images of {n}:      {s.layout}" for n, s in world.spokes.items()),
+        *(f"agents of {n}:      {s.logs}/*.log" for n, s in world.spokes.items()),
+        *(f"images of {n}:      {s.images}" for n, s in world.spokes.items()),
     ]
     screen.output("\n".join(lines))
     screen.end(True, "Ctrl-C ends it and removes it all.")

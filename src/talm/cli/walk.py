@@ -24,6 +24,7 @@ from talm.sim import waiting
 from talm.sim.demo import demohub, killing
 from talm.sim.demo.breakage import Break, Moment
 from talm.sim.demo.cguwatch import CguWatch, Change
+from talm.sim.demo.demospoke import last_words
 from talm.sim.demo.demoworld import WIDE_BYTES_PER_S, DemoWorld
 from talm.sim.demo.expectations import CGU_FILE, KILL, RUN, Manual, Record, Verdict, judge
 from talm.sim.plane.kubectl import run_kubectl
@@ -114,7 +115,7 @@ class Walk:
         self.record.facts |= self._watch.facts()
         self.record.facts["updatedWhileDisabled"] |= await demohub.any_updated(self._world.client)
         self.record.facts["layouts"] = {
-            name: spoke.stored_digest(self._world.image)
+            name: await spoke.stored_digest(self._world.image)
             for name, spoke in self._world.spokes.items()
         }
         if "leftovers" not in self.record.facts:
@@ -123,7 +124,7 @@ class Walk:
             self._screen.note(_path(cluster, self._watch.states[cluster]))
         for name, digest in self.record.facts["layouts"].items():
             self._screen.note(f"{name} has stored {digest or 'no manifest of the release'}")
-            for words in await self._world.spokes[name].last_words():
+            for words in await last_words(self._world.spokes[name].client):
                 self._screen.note(f"{name}: the workload's last words: {words}")
         self._check(RUN)
         if killed and self._watch.all_are(Phase.SUCCEEDED):

@@ -1,11 +1,11 @@
-"""Waiting for something of the simulated world to become true, while that world is whole."""
+"""Waiting for what happens in the simulated world, and for several parts of it at once."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
 
 _LOOK_S: Final = 0.1
 
@@ -31,3 +31,13 @@ async def event(changed: asyncio.Event, longest_s: float) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(changed.wait(), longest_s)
     changed.clear()
+
+
+async def together(*parts: Coroutine[Any, Any, object]) -> None:
+    """Do all of it; when one part fails the others are given up, and its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for part in parts:
+                group.create_task(part)
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None

@@ -23,7 +23,8 @@ POLICY: Final = "du-upgrade-platform-upgrade"
 CHANNEL: Final = "stable-4.10"
 VERSION: Final = "4.10.9"
 OLD_VERSION: Final = "4.9.18"
-_CATALOG: Final = {"name": "redhat-operators", "namespace": "openshift-marketplace"}
+OLM: Final = "operators.coreos.com/v1alpha1"
+CATALOG: Final = {"name": "redhat-operators", "namespace": "openshift-marketplace"}
 
 LEFTOVER: Final = "left-by-an-earlier-update"
 
@@ -76,26 +77,30 @@ def _cluster_version(upstream: str) -> dict[str, Any]:
 
 def _operators(index: str) -> list[dict[str, Any]]:
     """A CatalogSource, and a Subscription of each of its packages."""
-    olm = "operators.coreos.com/v1alpha1"
     catalog = {
-        "apiVersion": olm,
+        "apiVersion": OLM,
         "kind": "CatalogSource",
-        "metadata": _CATALOG,
+        "metadata": CATALOG,
         "spec": {"sourceType": "grpc", "image": index},
     }
-    source = {"source": _CATALOG["name"], "sourceNamespace": _CATALOG["namespace"]}
+    source = {"source": CATALOG["name"], "sourceNamespace": CATALOG["namespace"]}
     return [
         catalog,
         *(
             {
-                "apiVersion": olm,
+                "apiVersion": OLM,
                 "kind": "Subscription",
-                "metadata": {"name": package, "namespace": f"openshift-{package}"},
+                "metadata": {"name": package, "namespace": namespace_of(package)},
                 "spec": {"name": package, "channel": "stable", **source},
             }
             for package in PACKAGES
         ),
     ]
+
+
+def namespace_of(package: str) -> str:
+    """Where an operator is subscribed to on a cluster."""
+    return f"openshift-{package}"
 
 
 def placement() -> dict[str, Any]:

@@ -10,30 +10,32 @@ All of it is a child or a part of this process, so nothing outlives it, however 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
+from talm.api import kinds
 from talm.errors import SetupError
 from talm.kube.client import Client
-from talm.sim import catalogs, images
+from talm.sim import catalogs, images, waiting
 from talm.sim.agents.policyagent import PolicyPlan
-from talm.sim.demo import demohub
-from talm.sim.demo.demospoke import DemoSpoke
+from talm.sim.demo import demoagents, demohub
+from talm.sim.demo.demospoke import DemoSpoke, simulated_spoke
+from talm.sim.demo.realspoke import real_spoke
 from talm.sim.demo.thinline import ThinLine
 from talm.sim.fleet import Fleet, FleetSettings
 from talm.sim.graph import GraphServer
-from talm.sim.node.node import SimulatedNode
-from talm.sim.plane import deployment, foreign_crds, realagents
+from talm.sim.plane import deployment
 from talm.sim.plane.binaries import find_crds, find_program, find_programs
 from talm.sim.plane.controlplane import SPOKE_CONTROLLERS, ControlPlane
 from talm.sim.plane.processes import Child, Progress, say_nothing
 from talm.sim.plane.registry import Registry
+from talm.sim.realnode import node as realnode
 from talm.sim.spoke.kubespoke import KubeSpoke
 from talm.sim.spoke.spokejobs import JobPlan
+from talm.spokes.ownstore import AUTO, STORE_LABEL
 
 WORKLOAD_IMAGE: Final = "registry.example.com/talm/workload:demo"
 REAL_AT_MOST: Final = 6
@@ -60,23 +62,34 @@ def check_programs() -> None:
         ) from exc
 
 
+@dataclass(frozen=True, slots=True)
+class DemoSettings:
+    """How a world differs from the one that `talm demo` shows.
+
+    `transport`: the operator's setting.  `real_agents`: OCM's agents, the actions' collector and the
+    policy engine work in the place of ours; clusters that exist in memory alone have none then.
+    `plain`: no cluster has the add-on that answers views and carries out actions.  `real_node`: the
+    workload's image, an OCI archive; with it the first cluster's node is a real one.
+    """
+
+    transport: str = "auto"
+    real_agents: bool = False
+    plain: bool = False
+    real_node: Path | None = None
+
+
 class DemoWorld:
     """`async with DemoWorld(directory, clusters)`: ready when it is entered.
 
-    `real_agents`: OCM's agents and the actions' collector work in the place of ours; clusters that
-    exist in memory alone have none then.  `transport`: the operator's setting; views and actions are
-    what the manual walks through.  `plain`: no cluster has the add-on that answers views and carries out
-    actions.  Raises SetupError when something is missing or does not start, and ApiError.
+    Raises SetupError when something is missing or does not start, and ApiError.
     """
 
     def __init__(
         self,
         directory: Path,
         clusters: Sequence[str],
+        settings: DemoSettings | None = None,
         *,
-        real_agents: bool = False,
-        transport: str = "view-action",
-        plain: bool = False,
         progress: Progress = say_nothing,
     ) -> None:
         self.directory = directory
@@ -94,12 +107,9 @@ class DemoWorld:
         self.operator: Child | None = None
         self.agents: list[Child] = []
         """The real agents, when there are any."""
-        self._real_agents = real_agents
-        self._transport = transport
-        self._plain = plain
+        self._settings = settings or DemoSettings()
         self._progress = progress
         self._stack = contextlib.AsyncExitStack()
-        self._nodes: list[asyncio.Task[None]] = []
 
     @property
     def logs(self) -> list[Path]:
@@ -120,9 +130,8 @@ class DemoWorld:
             plane.check()
         for child in (*self.agents, *([self.operator] if self.operator else ())):
             child.check()
-        for node in self._nodes:
-            if node.done():
-                raise SetupError(f"a simulated node has ended: {node.exception()!r}")
+        for spoke in self.spokes.values():
+            spoke.check()
 
     async def __aenter__(self) -> Self:
         check_programs()
@@ -141,15 +150,17 @@ class DemoWorld:
     async def _start(self) -> None:
         """Hub and registry first: the spokes keep their data in the hub's etcd."""
         self._stack.push_async_callback(self.hub.stop, kill=True)
-        await _together(self.hub.start(), self._start_registry())
+        await waiting.together(self.hub.start(), self._start_registry())
         self.client = await self._client_of(self.hub)
         names = self.clusters[:REAL_AT_MOST]
-        await _together(deployment.install(self.client), *(self._start_spoke(n) for n in names))
+        await waiting.together(
+            deployment.install(self.client), *(self._start_spoke(n) for n in names)
+        )
         self.spokes = {name: self.spokes[name] for name in names}
         await self._start_operator()
-        if self._real_agents:
-            await self._start_agents()
         await self._start_fleet()
+        if self._settings.real_agents:
+            await self._start_agents()
         graph = await self._stack.enter_async_context(GraphServer(demohub.releases(self.image)))
         await demohub.write_policy(self.client, graph.url, self.index)
         assert self.operator is not None  # noqa: S101 - just started
@@ -173,48 +184,48 @@ class DemoWorld:
         )
 
     async def _start_spoke(self, name: str) -> None:
+        archive = self._settings.real_node if name == self.clusters[0] else None
         plane = ControlPlane(
             self.directory / name, name, SPOKE_CONTROLLERS, etcd=self.hub, progress=self._progress
         )
+        if archive:
+            plane.controllers, plane.services = realnode.CONTROLLERS, realnode.SERVICES
         self._stack.push_async_callback(plane.stop, kill=True)
         await plane.start()
         client = await self._client_of(plane)
-        commands = {WORKLOAD_IMAGE: (sys.executable, "-m", "talm")}
-        node = SimulatedNode(plane.kubeconfig, plane.directory / "node", images=commands)
-        running = asyncio.ensure_future(node.run())
-        self._nodes.append(running)
-        self._stack.push_async_callback(_cancel, running)
-        ready = asyncio.ensure_future(node.ready.wait())
-        self._stack.push_async_callback(_cancel, ready)
-        await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
-        self.check()
-        self.spokes[name] = DemoSpoke(plane, node, client)
+        if archive:
+            starting = real_spoke(plane, client, archive, progress=self._progress)
+            self.spokes[name] = await self._stack.enter_async_context(starting)
+        else:
+            simulated = simulated_spoke(plane, client, WORKLOAD_IMAGE)
+            self.spokes[name] = await self._stack.enter_async_context(simulated)
 
     async def _start_fleet(self) -> None:
         settings = FleetSettings(
             policies=lambda _cluster, _policy: PolicyPlan(remediation_s=3.0),
             scenario=lambda _cluster, _job: JobPlan(duration_s=20.0),
-            agents=not self._real_agents,
-            work_agents=not self._real_agents,
-            add_ons=not self._plain,
+            agents=not self._settings.real_agents,
+            work_agents=not self._settings.real_agents,
+            policy_engine=not self._settings.real_agents,
+            add_ons=not self._settings.plain,
         )
         apis = {name: KubeSpoke(spoke.client) for name, spoke in self.spokes.items()}
         fleet = Fleet(self.client, self.clusters, settings, spokes=apis)
         self.fleet = await self._stack.enter_async_context(fleet)
         self._progress(f"simulated agents: {len(fleet)} clusters registered")
+        if self._settings.real_node:
+            await waiting.together(*(self._tell_store(*named) for named in self.spokes.items()))
+
+    async def _tell_store(self, name: str, spoke: DemoSpoke) -> None:
+        """Label a cluster with the kind of its store, since here it is not the same everywhere."""
+        patch = {"metadata": {"labels": {STORE_LABEL: spoke.store}}}
+        await self.client.merge_patch(kinds.MANAGED_CLUSTER, name, patch)
 
     async def _start_agents(self) -> None:
-        hub, logs = self.hub.kubeconfig, self.directory / "logs"
-        self.agents.append(realagents.action_collector(hub=hub, log=logs / "collector.log"))
-        for name, spoke in self.spokes.items():
-            log = logs / f"agent-{name}.log"
-            config = spoke.plane.kubeconfig
-            if not self._plain:
-                agent = realagents.view_action_agent(name, hub=hub, spoke=config, log=log)
-                self.agents.append(agent)
-            await foreign_crds.install_on_spoke(spoke.client)
-            log = logs / f"work-agent-{name}.log"
-            self.agents.append(realagents.work_agent(name, hub=hub, spoke=config, log=log))
+        logs = self.directory / "logs"
+        self.agents = await demoagents.prepare(
+            self.hub, self.client, self.spokes, logs=logs, plain=self._settings.plain
+        )
         for child in self.agents:
             self._stack.callback(child.kill)
             child.start()
@@ -224,22 +235,8 @@ class DemoWorld:
             self.hub,
             workload_image=WORKLOAD_IMAGE,
             log=self.directory / "logs" / "operator.log",
-            settings={"transport": self._transport},
+            settings={"transport": self._settings.transport}
+            | ({"image_store": AUTO} if self._settings.real_node else {}),
         )
         self._stack.push_async_callback(self.operator.stop, patience_s=_STOP_S)
         self.operator.start()
-
-
-async def _cancel(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
-async def _together(*parts: Coroutine[Any, Any, object]) -> None:
-    """Do all of it; when one part fails the others are given up, and its error is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for part in parts:
-                group.create_task(part)
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from talm.api.words import MANUAL_NAMESPACE
 from talm.sim.demo.demoworld import DemoWorld
 
 # Much more than what is fetched again in any case: manifests, heads of answers.
@@ -45,5 +44,5 @@ def in_the_middle(world: DemoWorld, cluster: str) -> bool:
 
 async def kill(world: DemoWorld, cluster: str) -> Killed:
     """Kill the workload's process on a cluster; a dying one still takes what arrives."""
-    await world.spokes[cluster].node.kill(MANUAL_NAMESPACE)
+    await world.spokes[cluster].kill_workload()
     return Killed(cluster, world.held_bytes(), world.line.carried)

@@ -55,7 +55,7 @@ async def install(client: Client, folder: str = "") -> list[str]:
     Returns the names of those it created, once the API server serves them.  Raises ApiError, and
     SetupError when they are not here or one is not served in time.
     """
-    return await _install(client, read_definitions(find_crds(folder)))
+    return await define(client, read_definitions(find_crds(folder)))
 
 
 async def install_on_spoke(client: Client) -> list[str]:
@@ -63,7 +63,8 @@ async def install_on_spoke(client: Client) -> list[str]:
     return await install(client, "spoke")
 
 
-async def _install(client: Client, wanted: list[Definition]) -> list[str]:
+async def define(client: Client, wanted: list[Definition]) -> list[str]:
+    """The same with definitions that are at hand."""
     created = [entry for entry in wanted if await _create(client, entry)]
     await _wait_served(client, created)
     return [entry.kind.resource for entry in created]

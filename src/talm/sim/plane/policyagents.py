@@ -123,8 +123,8 @@ _LOCAL: Final = {"OSDK_FORCE_RUN_MODE": "local"}
 
 
 def _user_on_hub(cluster: str) -> str:
-    """As registration names an add-on's agent."""
-    return f"system:open-cluster-management:cluster:{cluster}:addon:governance-policy-framework"
+    """A name of its own for each cluster's; what registration calls it is too long for a certificate."""
+    return f"{FRAMEWORK}:{cluster}"
 
 
 async def _grant(client: Client, folder: str, agent: str) -> None:

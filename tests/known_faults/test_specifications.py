@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from talm.api import ocm
 from talm.api.meta import ObjectMeta
 from talm.api.precaching import Overrides, PreCachingConfig, PreCachingConfigSpec
+from talm.core.decide import decide
 from talm.core.model import SpecSources
 from talm.core.precache_spec import Invalid, SpecVerdict, Valid, derive
-from tests.core.given import cgu, conditions, one_pass, policy, snapshot
+from talm.hub.policyreader import read_policy
+from tests.core.given import POLICY, cgu, conditions, one_pass, policy, snapshot
 from tests.scenarios.spoke import Habits
 
 from .mutant import Mutation
@@ -50,20 +55,27 @@ def test_clusters_that_were_cached_for_an_older_specification_are_brought_up_to_
 
 
 @known_fault(
-    "An error while the specification is worked out is told nowhere but in the operator's log.",
-    here="`PrecacheSpecValid=False` has it.",
-    mutation=Mutation(
-        "talm.core.precache_spec",
-        "return Invalid(str(exc), warnings)",
-        "return Pending(frozenset())",
-    ),
+    "A policy that cannot be read ends every pass, and nothing tells of it but the operator's log.",
+    here="`Validated=False` names the policy, and an event says what is wrong with it.",
+    mutation=Mutation("talm.hub.policyreader", "        broken = str(exc)", '        broken = ""'),
 )
-def test_an_error_in_the_specification_is_told_in_the_status() -> None:
-    seen = snapshot(sources=config(PreCachingConfigSpec(space_required="much")))
-    status, _, message = conditions(one_pass(seen).status).get("PrecacheSpecValid", ("", "", ""))
-    assert status == "False"
-    assert "spaceRequired" in message
-    assert "much" in message
+def test_a_policy_that_cannot_be_read_is_told_of_to_its_user() -> None:
+    both = {"object-templates": [], "object-templates-raw": ""}
+    template = {"objectDefinition": {"kind": "ConfigurationPolicy", "spec": both}}
+    body = {
+        "metadata": {"name": POLICY, "namespace": "ztp-group"},
+        "spec": {"policy-templates": [template]},
+    }
+    seen = snapshot(policies=[read_policy(msgspec.convert(body, ocm.Policy))])
+    assert conditions(one_pass(seen).status)["Validated"] == (
+        "False",
+        "NotAllManagedPoliciesExist",
+        f"Invalid managed policies: [{POLICY}] ",
+    )
+    found = decide(seen).prepared
+    assert found is not None
+    assert len(found.warnings) == 1
+    assert found.warnings[0].startswith(f"policy ztp-group/{POLICY} cannot be read: ")
 
 
 @known_fault(

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from talm.api.meta import ObjectMeta
-from talm.api.ocm import JobStatus, ViewedObject
+from talm.api.ocm import ViewedObject, ViewedStatus
 from talm.api.words import MANUAL_NAMESPACE, RUN_LABEL, Action, View
 from talm.core.model import Fact
 from talm.spokes.answers import Answer, Deed, Question, State
@@ -71,7 +71,7 @@ def setup(job: Deed, needs: Deed = DONE_BEFORE) -> dict[Action, Deed]:
 
 def found(*, labels: dict[str, str] | None = None, uid: str = "", **counts: int) -> Question:
     meta = ObjectMeta(uid=uid, labels=labels)
-    status = msgspec.convert(counts, JobStatus)
+    status = msgspec.convert(counts, ViewedStatus)
     return Question(Answer.FOUND, ViewedObject(metadata=meta, status=status), born=100)
 
 
@@ -329,7 +329,7 @@ def test_a_failure_is_told_in_the_workloads_own_words_when_they_are_known() -> N
         "conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]
     }
     job = ViewedObject(
-        metadata=ObjectMeta(labels=labels), status=msgspec.convert(failed, JobStatus)
+        metadata=ObjectMeta(labels=labels), status=msgspec.convert(failed, ViewedStatus)
     )
     told = ViewedObject(metadata=ObjectMeta(labels=labels), data={"record": record})
     views = {JOB: Question(Answer.FOUND, result=job, born=100)}

@@ -37,8 +37,9 @@ from talm.spokes.base import Order
 from talm.spokes.profile import Profile
 from talm.spokes.profiles import PROFILES
 from talm.spokes.viewaction import ViewActionTransport
+from talm.spokes.workdiagnosis import told_with
 from talm.spokes.workfacts import work_fact
-from talm.spokes.workmanifests import work_name
+from talm.spokes.workmanifests import diagnosis_name, work_name
 
 T = TypeVar("T")
 _VIEWS: Final = [Selected.named(kinds.VIEW, ManagedClusterView, view) for view in View]
@@ -144,7 +145,8 @@ def _by_works(works: Mapping[Key, ManifestWork], order: Order) -> dict[str, Sigh
     sights = {}
     for (cluster, name), work in works.items():
         if name == work_name(order.run):
-            sights[cluster] = work_fact(work, order)
+            second = works.get((cluster, diagnosis_name(order.run)))
+            sights[cluster] = told_with(work_fact(work, order), work, second)
         elif cluster not in sights:
             sights[cluster] = Sight(
                 Fact.LEFTOVERS, f"ManifestWork {name} of an earlier run is there"
@@ -168,8 +170,7 @@ def _by_views(
         )
     except BadSpec:  # a view of this name that is not the operator's
         return {}
-    sights = {c: transport.look(c, order, now) for c in clusters}
-    return {c: _with_holders(s, views.get((c, View.NAMESPACE))) for c, s in sights.items()}
+    return {c: transport.look(c, order, now) for c in clusters}
 
 
 class _NoHub:

@@ -78,13 +78,18 @@ def diagnosis_body(cluster: str, order: Order, namespace: str) -> Manifest:
 
 def diagnosed(sight: Sight, work: ManifestWork, desk: WorkDesk, stalls: Stalls) -> Sight:
     """What is seen by the run's work, with why the Job's pod does not get ready where that takes long."""
-    job = told_job(work)
-    status = job.status if job else None
+    status = _job_status(work)
     if not is_unready(sight, status):
         stalls.over(desk.cluster)
         return with_diagnosis(sight, status, find_diagnosis(desk))
     unready_for = stalls.seen(desk.cluster, desk.order.run, desk.now)
     return with_diagnosis(sight, status, find_diagnosis(desk), unready_for)
+
+
+def told_with(sight: Sight, work: ManifestWork, second: ManifestWork | None) -> Sight:
+    """What is seen by the run's work, with what the second one tells; for whoever looks but once."""
+    found = told_diagnosis(second) if second is not None else NO_DIAGNOSIS
+    return with_diagnosis(sight, _job_status(work), found)
 
 
 def find_diagnosis(desk: WorkDesk) -> Diagnosis:
@@ -116,6 +121,11 @@ async def diagnose(desk: WorkDesk) -> None:
 async def drop_diagnosis(desk: WorkDesk) -> None:
     """Delete the second work."""
     await desk.delete_named(diagnosis_name(desk.order.run))
+
+
+def _job_status(work: ManifestWork) -> ViewedStatus | None:
+    job = told_job(work)
+    return job.status if job else None
 
 
 def _pod_status(values: Values) -> ViewedStatus:

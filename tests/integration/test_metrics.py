@@ -18,7 +18,7 @@ from tests.hub.figures import Figures, added_up, measured, scraped
 from .commands import pulling
 from .conftest import SetScene
 from .operator import Operator
-from .scene import Scene
+from .scene import PLAIN, Scene
 from .world import until
 
 pytestmark = pytest.mark.integration
@@ -31,7 +31,7 @@ def plan(cluster: str, _job: Mapping[str, Any]) -> JobPlan:
     """Jobs that tell how far they are, end one after the other, and one of which fails."""
     number = int(cluster.rpartition("-")[2])
     outcome = Outcome.FAILS if number == 1 else Outcome.SUCCEEDS
-    return JobPlan(duration_s=2.0 + number, outcome=outcome, steps=20, progress=pulling)
+    return JobPlan(duration_s=1.0 + number / 2, outcome=outcome, steps=20, progress=pulling)
 
 
 async def scrape(operator: Operator) -> str:
@@ -61,12 +61,17 @@ async def agreed(scene: Scene, operator: Operator) -> Figures:
             assert loop.time() - since < BACK_S, (figures, added_up(after))
 
 
+@pytest.mark.parametrize(
+    "kind_of_hub",
+    [{}, pytest.param(PLAIN, marks=pytest.mark.long)],
+    ids=["views-and-actions", "works"],
+)
 async def test_totals_are_the_statuses_in_mid_run_and_after_the_operator_was_killed(
-    scenes: SetScene,
+    scenes: SetScene, kind_of_hub: Mapping[str, Any]
 ) -> None:
     dice = random.Random(1)
     async with (
-        scenes(6, scenario=plan) as scene,
+        scenes(6, scenario=plan, **kind_of_hub) as scene,
         scene.operator(leader_elect=False) as operator,
     ):
         await scene.create("up")

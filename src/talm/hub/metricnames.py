@@ -71,7 +71,8 @@ CGUS: Final = About(
 TOOK: Final = About(
     "talm_precache_seconds",
     "histogram",
-    "Time of pre-caching on one cluster from its beginning to its end, in seconds, by final state.",
+    "Time of pre-caching on one cluster from its beginning to its end, in seconds, by final state. Each "
+    "run counts, also one that finds everything there.",
     ("state",),
 )
 SETUP_TOOK: Final = About(

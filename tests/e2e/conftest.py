@@ -28,6 +28,8 @@ class Played:
 
 
 PLAYED = pytest.StashKey[Played]()
+POLICIES = pytest.StashKey[Mapping[str, Mapping[str, str]]]()
+"""Who played -> transcripts of the policy engine's rows, by name."""
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -57,3 +59,9 @@ def pytest_terminal_summary(
         for line in checklist(found.real, found.simulated):
             terminalreporter.write_line(line)
         terminalreporter.write_line(f"played in {found.seconds:.0f} s")
+    policies = config.stash.get(POLICIES, None)
+    if policies is not None:
+        terminalreporter.section("simulated policy engine beside the real one")
+        for slug, real in policies["real"].items():
+            is_same = policies["simulated"][slug] == real
+            terminalreporter.write_line(f"{slug:<70} {'same' if is_same else 'DIFFERS'}")

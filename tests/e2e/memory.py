@@ -66,8 +66,8 @@ class MemoryLane:
         self._site = self._build_site()
 
     @property
-    def hub(self) -> _HubHand:
-        return _HubHand(self._hub)
+    def hub(self) -> HubHand:
+        return HubHand(self._hub)
 
     @property
     def spoke(self) -> _SpokeHand:
@@ -241,7 +241,7 @@ class _WatchedSpoke:
             raise Forbidden(verb, path, 403, refusal, reason="Forbidden")
 
 
-class _HubHand:
+class HubHand:
     """The script's own hand on the hub; implements Place."""
 
     def __init__(self, hub: FakeHub) -> None:

@@ -184,7 +184,7 @@ async def test_a_restricted_binding_alone_selects_nobody() -> None:
     await asyncio.sleep(2)
     assert hub.children() == {}
     assert hub.status()["status"] == [{"clustername": CLUSTER, "clusternamespace": CLUSTER}]
-    assert hub.status()["placement"] == []
+    assert "placement" not in hub.status()
 
 
 @pytest.mark.parametrize("way", ["undecided", "disabled", "deleted"])
@@ -201,7 +201,7 @@ async def test_children_go_with_what_called_for_them(way: str) -> None:
     await asyncio.sleep(2)
     assert hub.children() == {}
     if way == "disabled":
-        assert hub.status() == {}
+        assert set(hub.status()) == {"placement"}
 
 
 @virtual

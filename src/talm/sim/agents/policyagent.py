@@ -19,10 +19,14 @@ from talm.sim.hubside.policywire import COMPLIANT, NON_COMPLIANT, Policy
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PolicyPlan:
-    """How one policy fares on one cluster; None: enforcing never succeeds."""
+    """How one policy fares on one cluster; None: enforcing never succeeds.
+
+    `compliant_templates`: what is true of these from the start, though not of the policy.
+    """
 
     compliant: bool = False
     remediation_s: float | None = 5.0
+    compliant_templates: frozenset[str] = frozenset()
 
 
 PolicyScenario: TypeAlias = Callable[[str, str], PolicyPlan]
@@ -59,6 +63,12 @@ class PolicyAgent(Agent[Policy]):
         self._evaluation_s = evaluation_s
         self._ready_at: dict[str, float] = {}
         self._enforced_at: dict[str, float] = {}
+        self._told: dict[str, Sequence[str]] = {}
+
+    def spoil(self, name: str) -> None:
+        """Somebody changes what a policy is about on the cluster: the child `name` is violated now."""
+        self.compliant[name] = False
+        self.queue.add(name)
 
     def crash(self) -> None:
         """See Agent; remediation in progress begins anew."""
@@ -72,6 +82,7 @@ class PolicyAgent(Agent[Policy]):
         if child is None:
             self._ready_at.pop(name, None)
             self._enforced_at.pop(name, None)
+            self._told.pop(name, None)
             return None
         now_s = self.post.clock.now().timestamp()
         ready_s = self._ready_at.setdefault(name, now_s + self._real(self._evaluation_s))
@@ -105,10 +116,14 @@ class PolicyAgent(Agent[Policy]):
     async def _report(self, child: Policy, spec: Mapping[str, Any]) -> None:
         meta = child.metadata
         verdict = COMPLIANT if self.compliant[meta.name] else NON_COMPLIANT
-        if self.silent or child.status.compliant == verdict:
+        names = template_names(spec)
+        known = self._told.get(meta.name, names)
+        if self.silent or (child.status.compliant == verdict and known == names):
             return
-        now = self.post.clock.now()
-        details = [_detail(name, verdict, format_time(now)) for name in template_names(spec)]
+        self._told[meta.name] = names
+        fine = self._scenario(self.post.cluster, meta.name).compliant_templates
+        now = format_time(self.post.clock.now())
+        details = [_detail(n, COMPLIANT if n in fine else verdict, now) for n in names]
         patch = {"status": {"compliant": verdict, "details": details}}
         await self.post.link.call(
             lambda: self.post.hub.merge_patch(

@@ -11,40 +11,35 @@ templates other than `.ManagedClusterName` are left as they are.
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from talm.api import kinds
-from talm.api.words import HUB_TEMPLATES_ERROR
 from talm.errors import AlreadyExists, NotFound
 from talm.sim.agents.base import Hub
 from talm.sim.agents.workqueue import SerialQueue
 from talm.sim.hubside.placements import PLACEMENT_LABEL, Decision
-from talm.sim.hubside.policywire import (
-    CLUSTER_LABEL,
-    COMPLIANT,
-    GROUP,
-    NAMESPACE_LABEL,
-    NON_COMPLIANT,
-    ROOT_LABEL,
-    Binding,
-    Policy,
-)
+from talm.sim.hubside.policychildren import change_into, child_of, mark_unresolved
+from talm.sim.hubside.policywire import COMPLIANT, NON_COMPLIANT, Binding, Policy
 
 DELAY_S: Final = 0.2
 """Changes are collected for so long before a root is looked at."""
-_CLUSTER_NAME: Final = re.compile(r"\{\{hub\s+\.ManagedClusterName\s+hub\}\}")
 
 
 class Selection(NamedTuple):
     """What the bindings of a root say."""
 
     members: frozenset[str]  # get a child
-    enforced: frozenset[str]  # of these, by a binding's override
+    enforced: Mapping[str, str]  # of these, by a binding's override: which spells it in its own way
     restricted: frozenset[str]  # named by restricted bindings, selected or not
     placements: list[dict[str, str]]  # for the root's status
+
+
+class _Written(NamedTuple):
+    """Of what a child was made, and its generation then."""
+
+    of: tuple[str, int, str, bool]
+    generation: int
 
 
 class Propagator:
@@ -61,7 +56,7 @@ class Propagator:
         self._children: dict[str, dict[str, Policy]] = {}
         self._bindings: dict[str, Binding] = {}
         self._decisions: dict[str, dict[str, list[str]]] = {}
-        self._written: dict[tuple[str, str], tuple[str, int, bool, bool]] = {}
+        self._written: dict[tuple[str, str], _Written] = {}
         self._queue = SerialQueue(self._propagate, name="policies")
 
     def policy_changed(self, namespace: str, name: str, new: Policy | None) -> None:
@@ -125,14 +120,16 @@ class Propagator:
         spec = root.open_spec()
         if spec.get("disabled"):
             await self._all(self._remove(key, cluster) for cluster in list(children))
-            await self._report(root, {"compliant": None, "placement": None, "status": None})
+            placements = self._select(root).placements
+            told = {"compliant": None, "placement": placements or None, "status": None}
+            await self._report(root, told)
             return None
         chosen = self._select(root)
         own = str(spec.get("remediationAction", "")).lower() == "enforce"
         gone = [cluster for cluster in children if cluster not in chosen.members]
         await self._all(self._remove(key, cluster) for cluster in gone)
         await self._all(
-            self._place(root, spec, cluster, enforce=not own and cluster in chosen.enforced)
+            self._place(root, spec, cluster, action="" if own else chosen.enforced.get(cluster, ""))
             for cluster in sorted(chosen.members - self.childless)
         )
         await self._report(root, roll_up(chosen, self._children.get(key, {})))
@@ -140,61 +137,68 @@ class Propagator:
 
     def _select(self, root: Policy) -> Selection:
         members: set[str] = set()
-        enforced: set[str] = set()
+        enforced: dict[str, str] = {}
         restricted: set[str] = set()
         used: list[dict[str, str]] = []
         namespace = root.metadata.namespace
-        named: list[tuple[Binding, set[str]]] = []
+        named: list[tuple[Binding, set[str] | None]] = []
         for binding in self._bindings.values():
             if binding.metadata.namespace == namespace and binding.is_about(root.metadata.name):
                 named.append((binding, self._decided(namespace, binding.placement_ref.name)))
         for binding, clusters in named:
             if not binding.restricted:
-                members |= clusters
-        for binding, clusters in sorted(named, key=lambda pair: pair[0].metadata.name):
+                members |= clusters or set()
+        for binding, decided in sorted(named, key=lambda pair: pair[0].metadata.name):
+            clusters = decided or set()
             if binding.enforces:
-                enforced |= clusters & members
+                word = binding.binding_overrides.remediation_action
+                enforced |= dict.fromkeys(clusters & members, word)
             if binding.restricted:
                 restricted |= clusters
             if not binding.restricted or clusters & members:
                 one = {"placementBinding": binding.metadata.name}
-                used.append({**one, "placement": binding.placement_ref.name})
-        everywhere = frozenset(restricted)
-        return Selection(frozenset(members), frozenset(enforced), everywhere, used)
+                is_there = decided is not None
+                used.append({**one, "placement": binding.placement_ref.name} if is_there else one)
+        return Selection(frozenset(members), enforced, frozenset(restricted), used)
 
-    def _decided(self, namespace: str, placement: str) -> set[str]:
-        found: set[str] = set()
-        for owner, *clusters in self._decisions.get(namespace, {}).values():
-            if owner == placement:
-                found.update(clusters)
-        return found
+    def _decided(self, namespace: str, placement: str) -> set[str] | None:
+        """Whom a Placement has chosen; None when there is none: one that chooses nobody says so."""
+        decisions = self._decisions.get(namespace, {}).values()
+        found = [clusters for owner, *clusters in decisions if owner == placement]
+        return set().union(*found) if found else None
 
     async def _place(
-        self, root: Policy, spec: Mapping[str, Any], cluster: str, *, enforce: bool
+        self, root: Policy, spec: Mapping[str, Any], cluster: str, *, action: str
     ) -> None:
+        """Write a cluster's child unless it is so; one that was changed by hand is put right.
+
+        A change of its labels or annotations by hand is not noticed.
+        """
         meta = root.metadata
         key = f"{meta.namespace}/{meta.name}"
         broken = cluster in self.unresolved
-        wanted = (meta.uid, meta.generation, enforce, broken)
-        known = cluster in self._children.get(key, {})
-        if known and self._written.get((key, cluster)) == wanted:
+        wanted = (meta.uid, meta.generation, action, broken)
+        child = self._children.get(key, {}).get(cluster)
+        written = self._written.get((key, cluster))
+        is_so = written is not None and written.of == wanted
+        if child and written and is_so and child.metadata.generation <= written.generation:
             return
-        body = child_of(root, spec, cluster, enforce=enforce)
+        body = child_of(root, spec, cluster, action=action)
         if broken:
-            _mark_unresolved(body)
-        try:
-            if known:
-                await self._patch(body)
-            else:
-                await self._hub.create(kinds.POLICY, body)
-        except AlreadyExists:
-            await self._patch(body)
-        self._written[key, cluster] = wanted
+            mark_unresolved(body)
+        stored = await self._write(body, child)
+        self._written[key, cluster] = _Written(wanted, stored["metadata"]["generation"])
 
-    async def _patch(self, body: Mapping[str, Any]) -> None:
+    async def _write(self, body: Mapping[str, Any], child: Policy | None) -> Mapping[str, Any]:
+        """Create a child, or change it into this; what the hub has then."""
+        if child is None:
+            try:
+                return await self._hub.create(kinds.POLICY, body)
+            except AlreadyExists:  # the watch has not said so yet
+                pass
         meta = body["metadata"]
-        patch = {"metadata": {"labels": meta["labels"]}, "spec": body["spec"]}
-        await self._hub.merge_patch(kinds.POLICY, meta["name"], patch, meta["namespace"])
+        patch = body if child is None else change_into(child, body)
+        return await self._hub.merge_patch(kinds.POLICY, meta["name"], patch, meta["namespace"])
 
     async def _remove(self, key: str, cluster: str) -> None:
         try:
@@ -224,42 +228,6 @@ class Propagator:
                 raise result
 
 
-def child_of(
-    root: Policy, spec: Mapping[str, Any], cluster: str, *, enforce: bool
-) -> dict[str, Any]:
-    """The replicated policy of one cluster."""
-    meta = root.metadata
-    name = f"{meta.namespace}.{meta.name}"
-    labels = {ROOT_LABEL: name, CLUSTER_LABEL: cluster, NAMESPACE_LABEL: cluster}
-    annotations = {"argocd.argoproj.io/compare-options": "IgnoreExtraneous"}
-    keep = spec.get("copyPolicyMetadata") is not False
-    for given, own in ((meta.labels, labels), (meta.annotations, annotations)):
-        for word, value in (given or {}).items():
-            if keep or word.startswith(f"{GROUP}/"):
-                own.setdefault(word, value)
-    annotations.pop("kubectl.kubernetes.io/last-applied-configuration", None)
-    text = json.dumps({**spec, **({"remediationAction": "enforce"} if enforce else {})})
-    return {
-        "apiVersion": kinds.POLICY.api_version,
-        "kind": kinds.POLICY.kind,
-        "metadata": {
-            "name": name,
-            "namespace": cluster,
-            "labels": labels,
-            "annotations": annotations,
-        },
-        "spec": json.loads(_CLUSTER_NAME.sub(cluster, text)),
-    }
-
-
-def _mark_unresolved(child: Mapping[str, Any]) -> None:
-    """Say on each template that its hub templates could not be resolved, as the real one does."""
-    for template in child["spec"].get("policy-templates") or ():
-        meta = template["objectDefinition"].setdefault("metadata", {})
-        text = "failed to resolve the template: configmaps not found"
-        meta["annotations"] = {**meta.get("annotations", {}), HUB_TEMPLATES_ERROR: text}
-
-
 def roll_up(chosen: Selection, children: Mapping[str, Policy]) -> dict[str, Any]:
     """The root's status: `compliant` is missing where, and as long as, it is unknown."""
     entries: list[dict[str, str]] = []
@@ -271,4 +239,5 @@ def roll_up(chosen: Selection, children: Mapping[str, Policy]) -> dict[str, Any]
         entry = {"clustername": cluster, "clusternamespace": cluster}
         entries.append({**entry, "compliant": verdict} if verdict else entry)
     worst = next((v for v in (NON_COMPLIANT, "Pending", "", COMPLIANT) if v in verdicts), "")
-    return {"compliant": worst or None, "placement": chosen.placements, "status": entries}
+    placements = chosen.placements or None  # what is empty is left out
+    return {"compliant": worst or None, "placement": placements, "status": entries or None}

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from talm.api.cgu import ClusterGroupUpgrade
+from talm.api.cgu import ClusterGroupUpgrade, FinishedSums, PrecachingProgress
 from talm.api.meta import changed
 from talm.api.progress import RECORD_KEY, ProgressRecord
 from talm.api.words import FINALIZER, RUN_LABEL, View
@@ -152,6 +152,34 @@ def view_body(
             },
         },
     }
+
+
+def summed(cgu: ClusterGroupUpgrade) -> ClusterGroupUpgrade:
+    """The same CGU, whose operator has summed up what its clusters have told."""
+    assert cgu.status.precaching is not None
+    sums = PrecachingProgress(
+        clusters={"Active": 5, "Succeeded": 1},
+        told=4,
+        images_done=207,
+        images_total=549,
+        bytes_done=26 * GIB,
+        bytes_total=48 * GIB,
+        bytes_per_s=4 * MIB,
+        eta_s=600,
+        without_estimate=2,
+        finished=FinishedSums(
+            clusters=1, images_done=183, images_total=183, bytes_done=16 * GIB, bytes_total=16 * GIB
+        ),
+        updated_at=NOW - dt.timedelta(seconds=3),
+    )
+    block = changed(
+        cgu.status.precaching,
+        progress=sums,
+        failures_by_class={"ImageNotFound": 1},
+        spec_hash="0123456789abcdef",
+        attempt=2,
+    )
+    return changed(cgu, status=changed(cgu.status, precaching=block))
 
 
 # ---- a small fleet: one of everything ----------------------------------------------------------------

@@ -33,7 +33,7 @@ def test_sums_are_told_once_for_each_percent() -> None:
     told = [changes.since([a_row("Active", Told(record(n, 1000)))], NOW) for n in (5, 14, 19, 20)]
     assert [len(lines) for lines in told] == [0, 1, 0, 1]
     assert told[1][0].endswith(
-        "12 of 183 images, 14.0/1000.0 MiB (1 %), 2.0 MiB/s, 8m13s left on 1 cluster at work"
+        "12 of 183 images, 14.0/1000.0 MiB (1 %), 2.0 MiB/s, 8m13s left on 1 cluster"
     )
 
 

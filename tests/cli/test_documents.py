@@ -17,7 +17,7 @@ from talm.cli.main import EXIT_CODES
 from talm.cli.rows import NOTHING_TOLD, Rank, cgu_row
 from talm.core.explain import Situation
 from talm.core.model import Rules, Snapshot
-from tests.cli.fleets import NOW, SMALL, SMALL_TOLD, large
+from tests.cli.fleets import NOW, SMALL, SMALL_TOLD, large, summed
 from tests.cli.golden import assert_golden
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -33,6 +33,30 @@ def test_json_and_yaml_say_the_same_and_everything() -> None:
     assert by_name["spoke-0003"]["progress"]["bytesDone"] == 1_229 * 2**20
     assert by_name["spoke-0010"]["unknown"] == NOTHING_TOLD
     assert by_name["spoke-0004"]["progress"]["imagesDone"] == 0
+
+
+def test_the_sums_of_the_status_are_shown_with_what_else_it_says_of_all_clusters() -> None:
+    document = cgu_document(cgu_row(summed(SMALL), {}, {}, NOW), clusters=False)
+    assert document["progress"] == {
+        "clusters": 4,
+        "imagesDone": 207,
+        "imagesTotal": 549,
+        "bytesDone": 26 * 2**30,
+        "bytesTotal": 48 * 2**30,
+        "bytesPerS": 4 * 2**20,
+        "etaS": 600,
+        "withoutEstimate": 2,
+        "finished": {
+            "clusters": 1,
+            "imagesDone": 183,
+            "imagesTotal": 183,
+            "bytesDone": 16 * 2**30,
+            "bytesTotal": 16 * 2**30,
+        },
+        "updatedAt": "2026-01-02T03:29:57Z",
+    }
+    assert document["failuresByClass"] == {"ImageNotFound": 1}
+    assert (document["specHash"], document["attempt"]) == ("0123456789abcdef", 2)
 
 
 def test_without_clusters_a_fleet_of_thousands_is_a_few_lines() -> None:
@@ -63,7 +87,7 @@ def keys_of(document: Any) -> set[str]:
 
 def test_every_name_in_a_document_is_in_the_reference() -> None:
     page = (REFERENCE / "commands.md").read_text() + (REFERENCE / "wire.md").read_text()
-    row = cgu_row(SMALL, SMALL_TOLD, {"": "not allowed"}, NOW)
+    row = cgu_row(summed(SMALL), SMALL_TOLD, {"": "not allowed"}, NOW)
     names = keys_of(cgu_document(row, clusters=True))
     names |= keys_of([page.document() for page in whole(Look(snapshot()))])
     assert len(names) > 30

@@ -14,7 +14,7 @@ from talm.api.words import Phase
 from talm.cli.rows import NOTHING_TOLD, ClusterRow, Rank, cgu_row, row_of, telling_clusters
 from talm.cli.told import SILENT_AFTER, Told, told_by
 from talm.core.placements import run_id
-from tests.cli.fleets import NOW, SMALL, SMALL_TOLD, a_cgu, record, since, view_body
+from tests.cli.fleets import NOW, SMALL, SMALL_TOLD, a_cgu, record, since, summed, view_body
 
 
 def test_failed_clusters_come_first_then_those_that_do_not_get_on() -> None:
@@ -28,6 +28,12 @@ def test_only_clusters_at_work_are_added_up() -> None:
     assert row.tally.records == 3
     assert "spoke-0002" in telling_clusters(SMALL), "its last words are kept"
     assert "spoke-0001" not in telling_clusters(SMALL)
+
+
+def test_the_sums_that_the_operator_has_stored_count_with_those_that_finished() -> None:
+    row = cgu_row(summed(SMALL), SMALL_TOLD, {}, NOW)
+    assert (row.tally.records, row.tally.bytes_done) == (4, 26 * 2**30)
+    assert (row.tally.eta_s, row.tally.unestimated) == (600, 2)
 
 
 def test_a_reason_for_not_knowing_is_told_of_clusters_at_work_alone() -> None:

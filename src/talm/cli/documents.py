@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 import yaml
 
+from talm.api.cgu import PrecachingStatus
 from talm.api.progress import ProgressRecord
 from talm.api.words import Phase
-from talm.cli.rows import CguRow, ClusterRow
+from talm.cli.rows import CguRow, ClusterRow, stored_progress
 from talm.cli.words import moment
 from talm.core.explain import Explanation
-from talm.core.tally import Tally
 
 Document = dict[str, Any]
 
@@ -35,7 +35,8 @@ def cgu_document(row: CguRow, *, clusters: bool) -> Document:
         "preCaching": row.cgu.spec.pre_caching,
         "clusters": row.total,
         "states": {phase.value: row.states.get(phase, 0) for phase in Phase},
-        "progress": _tally(row.tally) if row.tally.records else None,
+        "progress": _tally(row) if row.tally.records else None,
+        **_precaching(row.cgu.status.precaching),
         "notes": list(row.notes) or None,
     }
     if clusters:
@@ -77,7 +78,20 @@ def explanation_document(why: Explanation) -> Document:
     }
 
 
-def _tally(tally: Tally) -> Document:
+def _precaching(stored: PrecachingStatus | None) -> Document:
+    """What is named and counted in the status beside the sums."""
+    if stored is None:
+        return {}
+    return {
+        "failuresByClass": stored.failures_by_class,
+        "specHash": stored.spec_hash,
+        "attempt": stored.attempt or None,
+    }
+
+
+def _tally(row: CguRow) -> Document:
+    tally, stored = row.tally, stored_progress(row.cgu)
+    finished = stored.finished if stored is not None else None
     return _present(
         {
             "clusters": tally.records,
@@ -88,6 +102,8 @@ def _tally(tally: Tally) -> Document:
             "bytesPerS": tally.bytes_per_s,
             "etaS": tally.eta_s,
             "withoutEstimate": tally.unestimated,
+            "finished": {"clusters": 0, **msgspec.to_builtins(finished)} if finished else None,
+            "updatedAt": _moment(stored.updated_at) if stored is not None else None,
         }
     )
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from talm.api.cgu import ClusterGroupUpgrade, PrecachingFailure
+from talm.api.cgu import ClusterGroupUpgrade, PrecachingFailure, PrecachingProgress
 from talm.api.progress import ProgressRecord
 from talm.api.words import BAD_PHASES, FINAL_PHASES, Phase
 from talm.cli.told import Records, Told, order_of, told_on
@@ -24,6 +24,7 @@ from talm.core.decide import stored_course
 from talm.core.explain import CguExplanation, explain_cgu
 from talm.core.fleet import limit_of, stored_phases, stored_waits
 from talm.core.model import Rules, Snapshot
+from talm.core.progress import stored_tally
 from talm.core.tally import Tally, add_up
 
 NOTHING_TOLD: Final = "its workload has told nothing yet"
@@ -127,10 +128,21 @@ def cgu_row(
         cgu,
         explain_cgu(seen),
         {phase: counted[phase] for phase in Phase if counted[phase]},
-        add_up(at_work),
+        _tally(cgu, at_work),
         tuple(rows),
         tuple(_notes(rows)),
     )
+
+
+def stored_progress(cgu: ClusterGroupUpgrade) -> PrecachingProgress | None:
+    """The sums that the operator has stored; None of an older operator or CRD."""
+    return cgu.status.precaching.progress if cgu.status.precaching else None
+
+
+def _tally(cgu: ClusterGroupUpgrade, at_work: Iterable[ProgressRecord]) -> Tally:
+    """The stored sums, with what finished clusters had; else those of clusters at work, as far as read."""
+    stored = stored_progress(cgu)
+    return stored_tally(stored) if stored is not None else add_up(at_work)
 
 
 def _notes(rows: Iterable[ClusterRow]) -> Iterable[str]:

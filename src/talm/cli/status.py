@@ -17,7 +17,7 @@ from talm.cli import shell
 from talm.cli.documents import as_text, cgu_document
 from talm.cli.inclusters import Found, read
 from talm.cli.reading import Reader
-from talm.cli.rows import CguRow, row_of, telling_clusters
+from talm.cli.rows import CguRow, row_of, stored_progress, telling_clusters
 from talm.cli.tables import MOST_ROWS, cgu_lines, cluster_lines
 from talm.cli.told import VIEWS, WORKS
 from talm.cli.where import Where
@@ -65,7 +65,7 @@ async def _once(where: Where, name: str | None, *, everything: bool, output: str
             cgus = [await reader.cgu(name, where.namespace)]
         else:
             cgus, note = await reader.fleet(where.namespace)
-        rows = await rows_of(reader, cgus)
+        rows = await rows_of(reader, cgus, clusters=bool(name))
     if output in _DOCUMENTS:
         found = [cgu_document(row, clusters=bool(name)) for row in rows]
         click.echo(as_text(found[0] if name else found, output or ""), nl=False)
@@ -79,11 +79,15 @@ async def _once(where: Where, name: str | None, *, everything: bool, output: str
     click.echo("\n".join([*lines, *([note] if note else [])]))
 
 
-async def rows_of(reader: Reader, cgus: Sequence[ClusterGroupUpgrade]) -> list[CguRow]:
-    """Read what the clusters have told, and put it beside what the CGUs say."""
-    records = await read_records(
-        reader, {cluster for cgu in cgus for cluster in telling_clusters(cgu)}
-    )
+async def rows_of(
+    reader: Reader, cgus: Sequence[ClusterGroupUpgrade], *, clusters: bool
+) -> list[CguRow]:
+    """Read what the clusters have told, and put it beside what the CGUs say.
+
+    Where the `clusters` themselves are not shown, the sums that a CGU has stored are enough.
+    """
+    telling = (cgu for cgu in cgus if clusters or stored_progress(cgu) is None)
+    records = await read_records(reader, {c for cgu in telling for c in telling_clusters(cgu)})
     now = dt.datetime.now(dt.UTC)
     return [row_of(cgu, records, now) for cgu in cgus]
 

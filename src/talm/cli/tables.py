@@ -127,7 +127,7 @@ def head_lines(row: CguRow, *, width: int | None, paint: Paint = plain) -> list[
 
 def progress_words(tally: Tally) -> str:
     """The sums in a sentence."""
-    clusters = f"{tally.records} cluster{'' if tally.records == 1 else 's'} at work"
+    clusters = f"{tally.records} cluster{'' if tally.records == 1 else 's'}"
     parts = [f"{tally.images_done} of {tally.images_total} images"]
     if tally.bytes_total:
         share = percent(tally.bytes_done, tally.bytes_total)

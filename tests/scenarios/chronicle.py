@@ -12,6 +12,7 @@ from talm.core.fleet import stored_phases
 from talm.core.model import Effect, Fact, Move, Outcomes
 from talm.core.precache import SETUP_PHASES, STEPS
 from talm.core.settle import settle
+from talm.core.specifications import Specifications, stored_specifications
 
 from .spoke import NOTICE_S, Spoke
 from .world import Held, Pass, World
@@ -45,8 +46,9 @@ class Chronicle:
             if Effect.REMOVE in move.effects:
                 self.removed.add((done.name, move.cluster))
             if Effect.PREPARE in move.effects:
-                found = done.decision.prepared
-                self._begun_with[done.name, move.cluster] = found.spec if found else None
+                found = _asked_for(done)
+                own = found.of_cluster(move.cluster) if found is not None else None
+                self._begun_with[done.name, move.cluster] = own
             if Effect.START_JOB in move.effects:
                 assert done.fact(move) is Fact.JOB_MISSING, "started without having been missed"
             if done.is_stored:
@@ -63,16 +65,17 @@ class Chronicle:
             self._is_one_of_the_four_causes(done, move, was)
 
     def _stored(self, done: Pass, before: dict[str, Phase], after: dict[str, Phase]) -> None:
-        renewed = _spec(done.seen.cgu.status) != _spec(done.settled.status)
+        kept, wanted = stored_specifications(done.seen.cgu.status), _asked_for(done)
+        keeps = stored_specifications(done.settled.status)
         for cluster, phase in after.items():
             key = (done.name, cluster)
             was = before.get(cluster)
             if phase in {Phase.ACTIVE, Phase.SUCCEEDED}:
-                spec = self._begun_with[key]
-                assert spec == _spec(done.settled.status), f"{key} has another specification"
+                own = keeps.of_cluster(cluster) if keeps is not None else None
+                assert self._begun_with[key] == own, f"{key} has another specification"
             if was is None:
                 assert phase is Phase.NOT_STARTED, f"{key} begins as {phase}"
-            elif renewed and phase is Phase.NOT_STARTED:
+            elif _is_outdated(cluster, kept, wanted) and phase is Phase.NOT_STARTED:
                 pass
             elif was in FINAL_PHASES:
                 assert phase is was, f"{key} moved from its end {was} to {phase}"
@@ -151,8 +154,15 @@ class Chronicle:
         }
 
 
-def _spec(status: CguStatus) -> PrecachingSpec | None:
-    return status.precaching.spec if status.precaching else None
+def _asked_for(done: Pass) -> Specifications | None:
+    return done.decision.prepared.specs if done.decision.prepared is not None else None
+
+
+def _is_outdated(cluster: str, kept: Specifications | None, wanted: Specifications | None) -> bool:
+    """True for those alone whose own specification has changed."""
+    if kept is None or wanted is None:
+        return False
+    return kept.hash_of(cluster) != wanted.hash_of(cluster)
 
 
 def _is_at_its_end(status: CguStatus, waiters: set[str]) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from talm.api.cgu import PrecachingSpec
+from talm.api.cgu import OtherSpecification, PrecachingSpec
 from talm.core.fleet import stored_phases
-from talm.core.model import Move
+from talm.core.model import Effect, Move
 
 from .spoke import Spoke
 from .world import Pass, World
@@ -65,6 +65,8 @@ class Diary:
         course = goto if goto == was else f"{was} -> {goto}"
         asks = ", ".join(effect.name for effect in move.effects) or "nothing"
         text = f"{course}  sees {done.fact(move).name}, asks {asks}"
+        if Effect.PREPARE in move.effects:
+            text += _for_whom(done, move.cluster)
         if move.why:
             text += f"  ({move.why})"
         if move.cluster in done.outcomes.failed:
@@ -76,6 +78,10 @@ class Diary:
         before, after = (status.precaching and status.precaching.spec for status in statuses)
         if before and after and before != after and PrecachingSpec() not in (before, after):
             self._line(done.name, "the specification is replaced")
+        others = [tuple(map(_told, (s.precaching and s.precaching.specs) or ())) for s in statuses]
+        if others[0] != others[1]:
+            told = ", ".join(f"{image} on {number}" for image, number in others[1]) or "no more"
+            self._line(done.name, f"other specifications: {told}")
 
     def _begun(self, done: Pass) -> None:
         before = stored_phases(done.seen.cgu.status)
@@ -120,3 +126,15 @@ class Diary:
             states = done.settled.status.clusters or ()
             outcome = ", ".join(f"{s.name} {s.state}" for s in states) or "nobody was updated"
             self._line(done.name, f"is over: {outcome}")
+
+
+def _told(entry: OtherSpecification) -> tuple[str, int]:
+    """The release, and how many clusters are asked for it."""
+    return (entry.spec.platform_image if entry.spec else ""), entry.clusters
+
+
+def _for_whom(done: Pass, cluster: str) -> str:
+    """The cluster's own release, where that is not what most are asked for."""
+    found = done.decision.prepared
+    own = found.specs.others.get(cluster) if found is not None and found.specs is not None else None
+    return f" for {own.platform_image}" if own is not None else ""

@@ -12,7 +12,7 @@ import yaml
 
 from talm.api.cgu import CguSpec, ClusterGroupUpgrade
 from talm.api.precaching import PreCachingConfig
-from talm.core.model import Json, Rules, SpecSources, Vocabulary
+from talm.core.model import Json, ResolvedPolicy, Rules, SpecSources, Vocabulary
 
 from .diary import Diary
 from .spoke import Habits, Spoke
@@ -64,7 +64,14 @@ def _habits(given: dict[str, Any]) -> Habits:
 def _policy(name: str, given: dict[str, Any]) -> PolicyInWorld:
     """Unless the script says otherwise a policy asks for a release."""
     objects = given.get("objects", [RELEASE])
-    return PolicyInWorld(name, tuple(objects), given.get("applies_s", 1800))
+    children = {cluster: _child(image) for cluster, image in given.get("releases", {}).items()}
+    return PolicyInWorld(name, tuple(objects), given.get("applies_s", 1800), children=children)
+
+
+def _child(image: str) -> ResolvedPolicy:
+    """What hub templates have become on one cluster: it is asked for this release."""
+    update: Mapping[str, Json] = {"desiredUpdate": {"image": image}}
+    return ResolvedPolicy(({**RELEASE, "spec": update},))
 
 
 def _happen(world: World, diary: Diary, entry: dict[str, Any]) -> None:
@@ -86,6 +93,10 @@ def _happen(world: World, diary: Diary, entry: dict[str, Any]) -> None:
             config = msgspec.convert(manifest, PreCachingConfig)
             diary.note(f"PreCachingConfig {config.metadata.name} is applied")
             world.sources = SpecSources(config=config, config_name=config.metadata.name)
+        case {"policy": name, "releases": releases}:
+            diary.note(f"{name} asks for {_one_line(releases)}")
+            children = {cluster: _child(image) for cluster, image in releases.items()}
+            world.policies[name].children.update(children)
         case {"note": text}:
             diary.note(text)
         case _:

@@ -26,6 +26,7 @@ from talm.core.model import (
     Json,
     Move,
     Outcomes,
+    ResolvedPolicy,
     RootPolicy,
     Rules,
     Settled,
@@ -47,13 +48,17 @@ SPINNING: Final = 60
 
 @dataclass
 class PolicyInWorld:
-    """A policy and who complies; a cluster on which it is enforced does so `applies_s` later."""
+    """A policy and who complies; a cluster on which it is enforced does so `applies_s` later.
+
+    `children` are what its hub templates have become, by cluster; empty: it has none.
+    """
 
     name: str
     objects: tuple[Mapping[str, Json], ...] = ()
     applies_s: int = 120
     compliant: set[str] = field(default_factory=set)
     due: dict[str, int] = field(default_factory=dict)
+    children: dict[str, ResolvedPolicy] = field(default_factory=dict)
 
 
 @dataclass
@@ -277,6 +282,11 @@ class World:
             owners=self._owners(cgu),
             sources=self.sources,
             blockers=tuple(self._blocker(ref.name) for ref in cgu.spec.blocking_crs or ()),
+            resolved={
+                self._root(policy).ref: dict(policy.children)
+                for policy in self.policies.values()
+                if policy.children
+            },
         )
 
     def _cluster(self, spoke: Spoke) -> Cluster:
@@ -285,7 +295,13 @@ class World:
 
     def _root(self, policy: PolicyInWorld) -> RootPolicy:
         words = {c: "Compliant" if c in policy.compliant else "NonCompliant" for c in self.spokes}
-        return RootPolicy("ztp-group", policy.name, compliance=words, objects=policy.objects)
+        return RootPolicy(
+            "ztp-group",
+            policy.name,
+            compliance=words,
+            objects=policy.objects,
+            hub_templates=bool(policy.children),
+        )
 
     def _sights(self, cgu: ClusterGroupUpgrade) -> dict[str, Sight]:
         leaving = cgu.metadata.deletion_timestamp is not None or has_succeeded_condition(cgu.status)

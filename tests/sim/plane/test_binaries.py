@@ -56,7 +56,9 @@ def test_without_any_program_the_message_names_every_way_to_one() -> None:
         find_programs()
 
 
-@pytest.mark.parametrize("name", ["registry", "action-gc", "work-agent", "containerd"])
+@pytest.mark.parametrize(
+    "name", ["registry", "action-gc", "config-policy-controller", "containerd"]
+)
 def test_a_missing_program_is_named_with_the_command_that_builds_it(name: str) -> None:
     with pytest.raises(
         SetupError, match=rf"no {name} at .*'make (controlplane|agents|test-tools)' builds it"

@@ -6,8 +6,9 @@
              governance-policy-framework-addon      what they say ──► child's status ──► hub
 
 `make agents` builds them.  Each has an identity of its own and, as far as its module ships one, the
-role that it ships.  Nothing of it is served beyond loopback: no webhooks, no metrics, no leader
-election.  Placements are somebody else's: the propagator reads what was decided.
+role that it ships (the propagator's lacks events.k8s.io, so that its events are refused; it does not
+mind).  Nothing of it is served beyond loopback: no webhooks, no metrics, no leader election.
+Placements are somebody else's: the propagator reads what was decided.
 """
 
 from __future__ import annotations

@@ -184,6 +184,7 @@ def summed(cgu: ClusterGroupUpgrade) -> ClusterGroupUpgrade:
 
 # ---- a small fleet: one of everything ----------------------------------------------------------------
 
+SILENT = "silent since 2026-01-02T03:23:00Z: its workload tells nothing new"
 SMALL = a_cgu(
     "night-1",
     {
@@ -212,16 +213,17 @@ SMALL = a_cgu(
         failure("spoke-0002", "UnrecoverableError", "PodFailurePolicy: ImageNotFound: x: 404", minutes=3),
         failure("spoke-0005", "PrecacheTimeout", "DeadlineExceeded: Job was active longer", hours=1),
         failure("spoke-0008", "WaitingForOtherCGU", "waiting for ztp-group-du-sno/night-0", minutes=20),
+        failure("spoke-0009", "ClusterSilent", SILENT, minutes=5),
         failure("spoke-0011", "ClusterUnavailable", "unavailable since 2026-01-02T03:20:00Z", minutes=9),
     ],
 )  # fmt: skip
 SMALL_TOLD = {
     "spoke-0002": Told(record(100, 16_000, bytes_per_s=0, eta_s=None, phase="Failed")),
     "spoke-0003": Told(
-        record(1_229, 16_384, attempt=2, error_class="RegistryUnreachable", error_text="503"), 2
+        record(1_229, 16_384, attempt=2, error_class="RegistryUnreachable", error_text="503")
     ),
-    "spoke-0004": Told(record(0, 0, images_done=0, images_total=0, bytes_per_s=0, eta_s=None), 2),
-    "spoke-0009": Told(record(8_192, 16_384, heartbeat=NOW - dt.timedelta(minutes=7)), 2),
+    "spoke-0004": Told(record(0, 0, images_done=0, images_total=0, bytes_per_s=0, eta_s=None)),
+    "spoke-0009": Told(record(8_192, 16_384, heartbeat=NOW - dt.timedelta(minutes=7))),
 }
 
 
@@ -235,7 +237,7 @@ def large(clusters: int = 3500) -> tuple[ClusterGroupUpgrade, dict[str, Told]]:
         words[name] = ("Active", "Succeeded", "Active", "Starting", "NotStarted")[number % 5]
         if words[name] == "Active":
             waits[name] = since(minutes=number % 50)
-            told[name] = Told(record(number, 16_384), 70)
+            told[name] = Told(record(number, 16_384))
     words |= {"spoke-0777": "UnrecoverableError", "spoke-2222": "PrecacheTimeout"}
     failures = [
         failure("spoke-0777", "UnrecoverableError", "StoreFailed: disk", minutes=3),

@@ -39,13 +39,12 @@ def test_sums_are_told_once_for_each_percent() -> None:
 
 def test_a_cause_that_only_counts_on_is_told_once() -> None:
     changes = Changes()
-    silent = Told(record(1, 1000))
     lines = [
-        changes.since([a_row("Active", silent, now=NOW + dt.timedelta(minutes=m))], NOW)
-        for m in (0, 5, 6, 7)
+        changes.since([a_row("Starting", now=NOW + dt.timedelta(minutes=m))], NOW)
+        for m in (0, 20, 21, 22)
     ]
     assert [len(found) for found in lines] == [3, 1, 0, 0]
-    assert "nothing new from its workload" in lines[1][0]
+    assert "setting up for 21m of 30m" in lines[1][0]
 
 
 def test_a_cgu_that_is_gone_is_told() -> None:

@@ -48,9 +48,10 @@ def test_a_sum_over_nodes_shows_how_many_are_done_and_which_failed() -> None:
     assert "  failed     StoreFailed: node b: disk" in lines
 
 
-def test_a_silent_workload_is_said_to_be_one() -> None:
+def test_of_an_old_record_it_is_said_by_whose_clock_it_is_old() -> None:
     old = Told(record(1, 2, heartbeat=NOW - dt.timedelta(minutes=7)))
-    assert "7m ago (silent: it should tell every 30 s)" in list(record_lines("c", old, NOW))[1]
+    said = "7m ago by the spoke's clock (it should tell every 30 s)"
+    assert said in list(record_lines("c", old, NOW))[1]
 
 
 @pytest.mark.parametrize("phase", Phase)

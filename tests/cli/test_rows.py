@@ -12,9 +12,19 @@ from talm.api.ocm import ManagedClusterView, ManifestWork
 from talm.api.progress import ProgressRecord
 from talm.api.words import Phase
 from talm.cli.rows import NOTHING_TOLD, ClusterRow, Rank, cgu_row, row_of, telling_clusters
-from talm.cli.told import SILENT_AFTER, Told, told_by
+from talm.cli.told import Told, told_by
 from talm.core.placements import run_id
-from tests.cli.fleets import NOW, SMALL, SMALL_TOLD, a_cgu, record, since, summed, view_body
+from tests.cli.fleets import (
+    NOW,
+    SMALL,
+    SMALL_TOLD,
+    a_cgu,
+    failure,
+    record,
+    since,
+    summed,
+    view_body,
+)
 
 
 def test_failed_clusters_come_first_then_those_that_do_not_get_on() -> None:
@@ -65,13 +75,10 @@ def at_work(**more: object) -> ClusterRow:
     return cgu_row(cgu, {"c": Told(record(1, 2, **more))}, {}, NOW).clusters[0]
 
 
-def test_a_workload_to_which_nothing_arrives_or_that_is_silent_is_stuck() -> None:
+def test_a_workload_to_which_nothing_arrives_is_stuck() -> None:
     row = at_work(error_class="RegistryUnreachable", error_text="503", bytes_per_s=0)
     assert row.rank is Rank.STUCK
     assert row.cause == "nothing arrives, trying again after RegistryUnreachable: 503"
-    row = at_work(heartbeat=NOW - SILENT_AFTER - dt.timedelta(seconds=1))
-    assert row.rank is Rank.STUCK
-    assert "nothing new" in row.cause
 
 
 def test_an_error_that_has_passed_is_told_and_makes_nobody_stuck() -> None:
@@ -82,17 +89,26 @@ def test_an_error_that_has_passed_is_told_and_makes_nobody_stuck() -> None:
     assert at_work(bytes_per_s=0).rank is Rank.AT_WORK
 
 
-def test_a_view_that_is_read_seldom_makes_no_silence() -> None:
-    old = record(1, 2, heartbeat=NOW - dt.timedelta(seconds=180))
-    assert Told(old, interval_s=70).silent_for(NOW) is None
-    assert Told(old, interval_s=2).silent_for(NOW) == dt.timedelta(seconds=180)
+def test_a_spoke_whose_clock_is_wrong_is_not_taken_for_a_silent_one() -> None:
+    for minutes in (-10, 10):
+        row = at_work(heartbeat=NOW + dt.timedelta(minutes=minutes))
+        assert (row.rank, row.cause) == (Rank.AT_WORK, "")
+
+
+def test_a_cluster_that_the_operator_calls_silent_is_stuck_though_its_record_is_of_full_swing() -> (
+    None
+):
+    entry = failure("c", "ClusterSilent", "silent since T: its workload tells nothing new")
+    cgu = a_cgu("up", {"c": "Active"}, failures=[entry])
+    row = cgu_row(cgu, {"c": Told(record(1, 2))}, {}, NOW).clusters[0]
+    assert (row.rank, row.cause) == (Rank.STUCK, entry["message"])
 
 
 def test_a_record_counts_for_its_own_run_alone() -> None:
     told = record(1, 2)
     view = msgspec.convert(view_body(SMALL, "spoke-0003", told), ManagedClusterView)
     found = told_by(view, run_id(SMALL.metadata))
-    assert found == Told(told, 2)
+    assert found == Told(told)
     assert told_by(view, "another run") is None
     assert told_by(ManagedClusterView(), run_id(SMALL.metadata)) is None
     body = view_body(SMALL, "spoke-0003", told)

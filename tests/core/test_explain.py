@@ -150,7 +150,7 @@ def test_a_silent_cluster_says_who_is_silent_and_fails_only_when_enabled(voice: 
     told = explain_cluster(at(Phase.ACTIVE, failure=entry), FIRST)
     assert told.waits_for == "the cluster to be heard again"
     assert told.do == advice.BY_VOICE[voice].replace("{cluster}", FIRST)
-    assert (told.seen, told.since, told.until) == (quiet.message, NOW, None)
+    assert (told.seen, told.since, told.until) == (quiet.message, later(minutes=-3), None)
     told = explain_cluster(at(Phase.ACTIVE, failure=entry, enable=True), FIRST)
     assert (told.since, told.until) == (later(minutes=-3), later(minutes=7))
     assert "UnrecoverableError" in told.then

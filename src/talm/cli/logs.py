@@ -34,6 +34,8 @@ _WHY_NOT: Final = {
         " would be kept is a log collector of the spoke"
     ),
 }
+# A healthy one is half a minute old, or as much older as it took to the hub.
+_OLD: Final = dt.timedelta(minutes=2)
 _FAILED: Final = f"until the CGU ends: {_ON_SPOKE}"
 
 
@@ -85,8 +87,9 @@ def record_lines(cluster: str, told: Told, now: dt.datetime) -> Iterable[str]:
     record = told.record
     yield f"{cluster}  {record.phase}, attempt {record.attempt}"
     if record.heartbeat is not None:
-        silent = " (silent: it should tell every 30 s)" if told.silent_for(now) else ""
-        yield f"  told       {moment(record.heartbeat)}, {span(now - record.heartbeat)} ago{silent}"
+        age = now - record.heartbeat
+        old = " by the spoke's clock (it should tell every 30 s)" if abs(age) > _OLD else ""
+        yield f"  told       {moment(record.heartbeat)}, {span(age)} ago{old}"
     yield from _nodes(record)
     yield f"  images     {record.images_done} of {record.images_total or '?'}{_failed(record)}"
     if record.bytes_total:

@@ -171,7 +171,7 @@ def _cluster_row(  # noqa: PLR0913 - each is one thing that is known of a cluste
     cause, rank = _trouble(seen, phase, waited, told), _rank(phase)
     if entry is not None:
         cause = entry.message
-    stuck = cause and not (told is not None and entry is None and _gets_on(told, seen.now))
+    stuck = cause and not (told is not None and entry is None and _gets_on(told))
     if stuck and phase not in FINAL_PHASES:
         rank = Rank.WAITING if entry is not None and entry.reason in _TURNS else Rank.STUCK
     return ClusterRow(
@@ -197,9 +197,9 @@ def _rank(phase: Phase) -> Rank:
     }.get(phase, Rank.BEGINNING)
 
 
-def _gets_on(told: Told, now: dt.datetime) -> bool:
+def _gets_on(told: Told) -> bool:
     """Whether bytes arrive: on a bad line errors pass, and the last one is told until the end."""
-    return told.record.bytes_per_s > 0 and told.silent_for(now) is None
+    return told.record.bytes_per_s > 0
 
 
 def _waited(seen: Snapshot, cluster: str, entry: PrecachingFailure | None) -> dt.timedelta | None:
@@ -216,8 +216,6 @@ def _trouble(seen: Snapshot, phase: Phase, waited: dt.timedelta | None, told: To
         return f"setting up for {span(waited)} of {span(limit)}" if waited * 2 > limit else ""
     if told is None or phase is not Phase.ACTIVE:
         return ""
-    if silent := told.silent_for(seen.now):
-        return f"nothing new from its workload for {span(silent)}"
     record = told.record
     if not record.error_class:
         return ""

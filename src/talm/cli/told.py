@@ -1,12 +1,11 @@
 """What a cluster's workload has told, as the hub shows it: a view's answer or a work's feedback -> a record.
 
-Decided here: where records are, whether one is of this CGU's run, and how old it may be before the workload
-counts as silent.  Not here: how they are read (inclusters.py, watch.py).
+Decided here: where records are, and whether one is of this CGU's run.  Not here: how they are read
+(inclusters.py, watch.py).
 """
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -23,25 +22,16 @@ from talm.spokes.base import Order
 from talm.spokes.workfacts import told_record
 from talm.spokes.workmanifests import work_name
 
-# The workload writes at least every 30 s; twice that is a process that hangs, as the record's
-# description says, and clocks of spokes are allowed a minute.
-SILENT_AFTER: Final = dt.timedelta(seconds=120)
-
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A record, and every how many seconds the hub looks for a newer one."""
+    """What a workload has told.
+
+    Whether it has fallen silent since only the operator knows, who has heard of it before: times in the
+    record are the spoke's.
+    """
 
     record: ProgressRecord
-    interval_s: int = 0
-
-    def silent_for(self, now: dt.datetime) -> dt.timedelta | None:
-        """How old the record is, when that is older than it should be."""
-        if self.record.heartbeat is None:
-            return None
-        age = now - self.record.heartbeat
-        limit = SILENT_AFTER + dt.timedelta(seconds=self.interval_s)
-        return age if age > limit else None
 
 
 VIEWS: Final = Selected.named(kinds.VIEW, ManagedClusterView, View.PROGRESS)
@@ -78,7 +68,7 @@ def told_on(cluster: str, order: Order, records: Records) -> Told | None:
     """The record of the order's run on one cluster, by whichever way it is reached."""
     work = records.work(cluster, work_name(order.run))
     if work is not None:
-        return _told(told_record(work, order), 0)
+        return _told(told_record(work, order))
     view = records.view(cluster)
     return told_by(view, order.run) if view is not None else None
 
@@ -88,9 +78,9 @@ def told_by(view: ManagedClusterView, run: str) -> Told | None:
     result = view.status.result if view.status else None
     if result is None or (result.metadata.labels or {}).get(RUN_LABEL) != run:
         return None
-    return _told(result.data or {}, view.spec.scope.update_interval_seconds)
+    return _told(result.data or {})
 
 
-def _told(data: Mapping[str, str], interval_s: int) -> Told | None:
+def _told(data: Mapping[str, str]) -> Told | None:
     record = read_record(data)
-    return Told(record, interval_s) if record is not None else None
+    return Told(record) if record is not None else None

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _AGES_S: Final = 1.0
-_PASSING_S: Final = 30.0  # without any event, time alone may make a cluster silent
+_PASSING_S: Final = 30.0  # without any event, time alone may make a setup take too long
 _GATHER_S: Final = 0.1  # events come in bursts
 _HEAD_LINES: Final = 10  # of a page, beside the clusters
 

@@ -174,7 +174,8 @@ def _in_its_way(seen: Snapshot, cluster: str, entry: PrecachingFailure) -> Expla
         until = since + seen.rules.unavailable_grace
         then = f"it fails as {Phase.FAILED}, since the CGU is enabled"
         return Explanation(waits, why.do, why.seen, since, until, then)
-    return Explanation(waits, why.do, why.seen, entry.since)
+    noticed = since if entry.reason == report.SILENT else entry.since
+    return Explanation(waits, why.do, why.seen, noticed)
 
 
 def _gone_since(seen: Snapshot, cluster: str, entry: PrecachingFailure) -> dt.datetime | None:

@@ -55,6 +55,19 @@ async def is_heard(scene: Scene, cluster: str) -> None:
     await until(unnamed, f"{cluster} is heard again")
 
 
+async def has_told(scene: Scene, cluster: str) -> None:
+    """Wait until the hub has a record of the cluster's workload."""
+
+    async def told() -> bool:
+        found = [
+            *await scene.client.list(kinds.VIEW, cluster),
+            *await scene.client.list(kinds.MANIFEST_WORK, cluster),
+        ]
+        return any("imagesDone" in str(body.get("status")) for body in found)
+
+    await until(told, f"{cluster} has told something")
+
+
 async def say_available(scene: Scene, cluster: str, status: str) -> None:
     """Have the hub say so of the cluster."""
     found = await scene.client.get(kinds.MANAGED_CLUSTER, cluster)
@@ -95,6 +108,7 @@ async def test_each_sign_of_silence_is_told_and_taken_back_when_the_cluster_is_h
         await scene.reach("up", Phase.ACTIVE)
         await say_available(scene, by_hub, "Unknown")
         await say_add_on(scene, by_add_on, "False")
+        await has_told(scene, by_view)
         scene.fleet[by_view].link.down()
         await says(scene, by_hub, "ClusterUnavailable", "unavailable since ")
         await says(scene, by_add_on, "ClusterSilent", Voice.ADD_ON.value)
@@ -124,6 +138,7 @@ async def test_a_work_tells_of_a_silent_workload_and_of_a_silent_agent(scenes: S
         await scene.create("up")
         await says(scene, before, "ClusterSilent", Voice.WORK_AGENT.value)
         await scene.reach("up", Phase.ACTIVE, [during])
+        await has_told(scene, during)
         scene.fleet[during].link.down()
         await says(scene, during, "ClusterSilent", Voice.WORKLOAD.value)
         for cluster in (during, before):
@@ -150,6 +165,7 @@ async def test_a_cluster_that_stays_silent_fails_by_the_grace_once_enabled_and_n
         silent, other = scene.names
         await scene.create("up")
         await scene.reach("up", Phase.ACTIVE)
+        await has_told(scene, silent)
         scene.fleet[silent].link.down()
         await says(scene, silent, "ClusterSilent", Voice.WORKLOAD.value)
         await scene.edit("up", enable=True)
@@ -178,6 +194,7 @@ async def test_an_operator_that_starts_anew_counts_silence_from_then_and_keeps_t
         async with scene.operator(**QUICK):
             await scene.create("up")
             await scene.reach("up", Phase.ACTIVE)
+            await has_told(scene, silent)
             scene.fleet[silent].link.down()
             await says(scene, silent, "ClusterSilent", Voice.WORKLOAD.value)
             _, before = (await scene.failures("up"))[silent]

@@ -102,6 +102,26 @@ async def test_a_job_whose_pod_does_not_get_ready_is_no_silence() -> None:
 
 
 @virtual
+async def test_an_agent_that_goes_while_the_pod_is_not_ready_is_missed_when_it_is_asked_why() -> (
+    None
+):
+    for world, voice in (
+        (WorkWorld(scenario=telling(Outcome.NEVER_READY)), Voice.WORK_AGENT),
+        (in_views(scenario=telling(Outcome.NEVER_READY)), Voice.VIEW_AGENT),
+    ):
+        await world.run(Phase.ACTIVE)
+        world.world.link.down()
+        began = world.now()
+        while not is_silent(world):
+            assert world.now() - began < dt.timedelta(seconds=300), world.look()
+            if not await world.step():
+                await asyncio.sleep(1)
+        due = world.look().due
+        assert due is not None
+        assert due.voice is voice
+
+
+@virtual
 async def test_a_workload_that_has_never_told_anything_owes_nothing() -> None:
     world = WorkWorld(scenario=lambda _cluster, _job: JobPlan(JOB_S))
     await world.run(Phase.ACTIVE)

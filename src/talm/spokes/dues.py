@@ -31,13 +31,16 @@ def due_in_views(desk: Desk, sight: Sight, heard: Heard | None, patience: Patien
     """What views and actions must tell next of this cluster; None: nothing is due."""
     if sight.fact is Fact.JOB_ACTIVE:
         view = desk.find_view(View.PROGRESS)
-        if heard is None or view is None or view.cached is None:
-            return None
-        if not _tells(desk.view(View.JOB).result, sight):
-            return None
-        within = patience.record_in_view(view.cached.spec.scope.update_interval_seconds)
-        return Due(Voice.WORKLOAD, heard.record_at, within)
-    asked = min(_open_since(desk), default=None) if sight.fact in _AGENTS_TURN else None
+        shown = view.cached if view is not None else None
+        if heard is not None and shown is not None and _tells(desk.view(View.JOB).result, sight):
+            within = patience.record_in_view(shown.spec.scope.update_interval_seconds)
+            return Due(Voice.WORKLOAD, heard.record_at, within)
+        # An action whose end got lost stays open for ever: by now it says nothing.
+        asked = min(_unanswered_since(desk), default=None)
+    elif sight.fact in _AGENTS_TURN:
+        asked = min((*_unanswered_since(desk), *_undone_since(desk)), default=None)
+    else:
+        return None
     if asked is None:
         return None
     return Due(Voice.VIEW_AGENT, max(asked, heard.at) if heard else asked, patience.agent)
@@ -46,7 +49,7 @@ def due_in_views(desk: Desk, sight: Sight, heard: Heard | None, patience: Patien
 def due_in_work(
     work: ManifestWork, sight: Sight, heard: Heard | None, patience: Patience
 ) -> Due | None:
-    """What a work must tell next; None: nothing is due."""
+    """What a work must tell next of a cluster of which this is seen; None: nothing is due."""
     if heard is None:
         return None
     if sight.fact is Fact.JOB_ACTIVE:
@@ -72,13 +75,17 @@ def _tells(job: ViewedObject | None, sight: Sight) -> bool:
     return RECORD_KEY in sight.progress and (status is None or status.ready != 0)
 
 
-def _open_since(desk: Desk) -> Iterator[dt.datetime]:
-    """When each question was asked that has no answer yet, not even a refusal."""
+def _unanswered_since(desk: Desk) -> Iterator[dt.datetime]:
+    """When each view was made that has no answer yet, not even a refusal."""
     for view in View:
         question = desk.view(view)
         found = desk.find_view(view) if question.answer is Answer.AWAITED else None
         if found is not None and not question.note:
             yield found.since
+
+
+def _undone_since(desk: Desk) -> Iterator[dt.datetime]:
+    """When each action was made that has no end yet."""
     for action in Action:
         deed = desk.action(action)
         if deed.state is State.PENDING:

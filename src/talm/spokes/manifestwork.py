@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from talm.api.ocm import ManagedCluster, ManifestWork
+from talm.core.due import Due
 from talm.core.model import Effect, Fact, Sight
 from talm.spokes.base import Order, PodTerms
 from talm.spokes.desk import Cache
@@ -36,7 +37,7 @@ from talm.spokes.workdesk import (
 from talm.spokes.workdiagnosis import diagnosed
 from talm.spokes.workeffects import WORK_EFFECTS, drop_works
 from talm.spokes.workfacts import has_begun, is_watched, record_text, work_fact
-from talm.spokes.workmanifests import is_diagnosis, work_name
+from talm.spokes.workmanifests import diagnosis_name, is_diagnosis, work_name
 
 Key = tuple[str, str]  # (namespace = cluster, name)
 
@@ -125,14 +126,13 @@ class ManifestWorkTransport:
         office.ledger.heard(cluster, name, old=old_meta, new=new_meta, at=office.now())
         if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
             office.going.pop(old.metadata.uid, None)
+        self._hear(key, old, new)
         if is_diagnosis(name):
             self.cluster_changed(cluster)  # pokes are about the run's own work
             return
         if new is None:
             office.pokes.forget(cluster)
-            self._hearing.forget(key)
         else:
-            self._hear(key, old, new)
             office.pokes.heard(cluster, new.metadata.uid, begun=has_begun(new), now=office.now())
         self.cluster_changed(cluster)
 
@@ -141,8 +141,11 @@ class ManifestWorkTransport:
         for on_change in self._listeners:
             on_change(cluster)
 
-    def _hear(self, key: Key, old: ManifestWork | None, new: ManifestWork) -> None:
+    def _hear(self, key: Key, old: ManifestWork | None, new: ManifestWork | None) -> None:
         """Take note of what the agent tells; what we write ourselves is no news, but asks anew."""
+        if new is None:
+            self._hearing.forget(key)
+            return
         if old is not None and old.metadata.uid != new.metadata.uid:
             self._hearing.forget(key)
             old = None
@@ -153,6 +156,18 @@ class ManifestWorkTransport:
         asked = self._office.pokes.is_answer(key[0], now)
         self._hearing.news(key, now, record=record_text(new), asked=asked)
 
+    def _due(self, desk: WorkDesk, work: ManifestWork, sight: Sight) -> Due | None:
+        """What must be told next: by the run's work, else by the one that asks about its pod."""
+        heard = self._hearing.of((desk.cluster, work.metadata.name))
+        due = due_in_work(work, sight, heard, self._patience)
+        if due is not None or sight.fact is not Fact.JOB_ACTIVE:
+            return due
+        second = desk.find(diagnosis_name(desk.order.run))
+        if second is None or second.cached is None:
+            return None
+        heard = self._hearing.of((desk.cluster, second.cached.metadata.name))
+        return due_in_work(second.cached, Sight(Fact.SETTING_UP), heard, self._patience)
+
     def _work_seen(self, desk: WorkDesk, found: Present[ManifestWork]) -> Sight:
         work = found.cached
         if work is None:
@@ -160,8 +175,7 @@ class ManifestWorkTransport:
         if desk.is_going(work):
             return Sight(Fact.LEFTOVERS, "what the work has made is being deleted")
         sight = work_fact(work, desk.order)
-        heard = self._hearing.of((desk.cluster, work.metadata.name))
-        sight = replace(sight, due=due_in_work(work, sight, heard, self._patience))
+        sight = replace(sight, due=self._due(desk, work, sight))
         pokes = self._office.pokes
         if sight.fact is Fact.JOB_MISSING:
             left = pokes.is_applying(desk.cluster, desk.now)

@@ -8,6 +8,8 @@ vanished, an unknown cluster): a hold stops what has not begun, and its clock.
 from __future__ import annotations
 
 import datetime as dt
+import functools
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -24,6 +26,7 @@ Phases = Mapping[str, Phase]
 PHASE_BY_WORD: Final = {phase.value: phase for phase in Phase}
 # Times are kept in whole seconds: a deadline has passed for certain one second later.
 JUST_AFTER: Final = dt.timedelta(seconds=1)
+NO_TIME: Final = dt.timedelta()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +38,22 @@ class FleetDecision:
     look_again_after: dt.timedelta | None = None
 
 
-def stored_phases(status: CguStatus) -> dict[str, Phase]:
+# Of the statuses that were read last, the one before and the one after a pass among them: a dozen
+# decisions of a pass ask for the same thousands of words.
+_READ: Final[deque[tuple[Mapping[str, str], Phases]]] = deque(maxlen=4)
+
+
+def stored_phases(status: CguStatus) -> Phases:
     """What the status remembers; a word that is no state counts as not started."""
-    words = (status.precaching.status if status.precaching else None) or {}
-    return {c: PHASE_BY_WORD.get(word, Phase.NOT_STARTED) for c, word in words.items()}
+    words = status.precaching.status if status.precaching else None
+    if not words:
+        return {}
+    for known, phases in _READ:
+        if known is words:
+            return phases
+    phases = {c: PHASE_BY_WORD.get(word, Phase.NOT_STARTED) for c, word in words.items()}
+    _READ.appendleft((words, phases))
+    return phases
 
 
 def stored_waits(status: CguStatus) -> Mapping[str, Wait]:
@@ -116,7 +131,7 @@ def _move(
             seen.watched_since,
         ),
         limit_of(seen, phase),
-        seen.clusters.get(cluster, Cluster(cluster)),
+        seen.clusters.get(cluster) or Cluster(cluster),
         enabled=enabled,
         rules=seen.rules,
         now=seen.now,
@@ -168,8 +183,13 @@ def farewell(seen: Snapshot) -> tuple[Move, ...]:
 
 def limit_of(seen: Snapshot, phase: Phase) -> dt.timedelta:
     """The deadline of the states of this kind."""
-    job = dt.timedelta(minutes=seen.cgu.spec.remediation_strategy.timeout)
-    return precache.deadline(phase, seen.rules, job)
+    minutes = seen.cgu.spec.remediation_strategy.timeout
+    return precache.deadline(phase, seen.rules, _minutes(minutes))
+
+
+@functools.lru_cache
+def _minutes(number: int) -> dt.timedelta:
+    return dt.timedelta(minutes=number)
 
 
 def is_running(seen: Snapshot, cluster: str, phase: Phase, *, held: bool) -> bool:
@@ -197,7 +217,7 @@ def _looks(
     if cluster in seen.owners:
         return []
     known = seen.clusters.get(cluster)
-    looks = []
+    looks: list[dt.timedelta] = []
     if (turn := silence_turns(seen, cluster, enabled=enabled)) is not None:
         looks.append(turn - seen.now)
     if known is not None and not known.available and enabled and known.since is not None:
@@ -205,8 +225,9 @@ def _looks(
     elif is_running(seen, cluster, phase, held=held):
         wait = stored_waits(seen.cgu.status).get(cluster)
         looks.append(limit_of(seen, phase) - clock.spent(wait, seen.now, seen.watched_since))
-    looks = [max(look, dt.timedelta()) + JUST_AFTER for look in looks]
     recheck = seen.sights.get(cluster, UNSEEN).recheck
+    if looks:
+        looks = [max(min(looks), NO_TIME) + JUST_AFTER]
     return looks if recheck is None else [*looks, recheck]
 
 
@@ -247,7 +268,7 @@ def settle_waits(
             now=_counted_until(seen, cluster),
             watched_since=seen.watched_since,
         )
-        if wait != Wait():
+        if wait.spent or wait.since is not None:
             after[cluster] = wait
     return after
 

@@ -64,6 +64,9 @@ def awaited(seen: Snapshot, cluster: str) -> Silence | None:
 
 def silence(seen: Snapshot, cluster: str) -> Silence | None:
     """The silence of a cluster; None: it speaks, or has nothing to say."""
+    due = seen.sights.get(cluster, UNSEEN).due
+    if due is None or seen.now < due.since + due.within:
+        return None  # what came since can only make it later
     found = awaited(seen, cluster)
     return found if found is not None and seen.now >= found.begins else None
 

@@ -128,13 +128,16 @@ async def test_a_cgu_that_is_gone_is_forgotten() -> None:
     assert hub.calls == ["observe", "forget"]
 
 
-@pytest.mark.parametrize("refusal", [None, NotFound("PATCH", "cgu", 404, "gone")], ids=str)
-async def test_only_what_was_stored_is_measured(refusal: Exception | None) -> None:
+async def test_a_pass_is_measured_once_it_is_stored() -> None:
     hub = Hub(stored(Phase.NOT_STARTED, Fact.UNASKED))
-    hub.refusal = refusal
+    hub.refusal = ApiError("PATCH", "cgu", 500, "etcd is sad")
     reconciler = hub.reconciler()
+    with pytest.raises(ApiError):
+        await reconciler.reconcile(KEY)
+    assert hub.measured == []
+    hub.refusal = None
     await reconciler.reconcile(KEY)
-    assert hub.measured == ([2] if refusal is None else [])
+    assert hub.measured == [2]
     hub.seen = None
     await reconciler.reconcile(KEY)
     assert hub.measured[-1] is None

@@ -39,7 +39,7 @@ class Witness(Protocol):
     """Who measures what passes come to: never blocks, never fails."""
 
     def stored(self, seen: Snapshot, decision: Decision, outcomes: Outcomes) -> None:
-        """What became of this pass is stored."""
+        """What became of this pass is stored, or its CGU was deleted meanwhile."""
         ...
 
     def gone(self, key: Key) -> None:
@@ -81,31 +81,26 @@ class Reconciler:
         order = self._observer.order(seen.cgu, found.specs if found is not None else None)
         done, outcomes = await self._applier.apply(seen, decision, order)
         settled = settle(seen, done, outcomes)
-        waiting = len(done.moves) < len(decision.moves)
-        if await self._store(seen, settled, rests=not waiting):
-            self._witness.stored(seen, done, outcomes)
+        stored = await self._store(seen, settled)
+        self._witness.stored(seen, done, outcomes)
         _log_changes(seen, done, outcomes)
         _log_course(seen.cgu, settled.status)
         if found is not None:
             self._warn(key, seen, found.warnings)
-        if waiting:
+        if len(done.moves) < len(decision.moves):
             return 0.0  # the others' turn, which takes its time
+        if stored:
+            self._hold(key, least_gap(self._persister.size(key)).total_seconds())
         return self._next(key, outcomes, settled.look_again_after)
 
-    async def _store(self, seen: Snapshot, settled: Settled, *, rests: bool) -> bool:
-        """False when the CGU was deleted meanwhile: its last event brings the end.
-
-        `rests`: after a write nothing is written for a while.
-        """
-        key = seen.cgu.metadata.key
+    async def _store(self, seen: Snapshot, settled: Settled) -> bool:
+        """True when there was something to store, and it is."""
         try:
-            written = await self._persister.persist(seen.cgu, settled.status)
+            stored = await self._persister.persist(seen.cgu, settled.status)
         except NotFound:
-            return False
-        if written and rests:
-            self._hold(key, least_gap(self._persister.size(key)).total_seconds())
+            return False  # deleted meanwhile; its last event brings the end
         self._notifier.notify(seen.cgu, settled.events)
-        return True
+        return stored
 
     def _warn(self, key: Key, seen: Snapshot, warnings: tuple[str, ...]) -> None:
         """Tell once of what the user gave and has no effect."""

@@ -122,8 +122,8 @@ class FaultProxy:
         if "Content-Encoding" in answer.headers:
             headers["Content-Encoding"] = answer.headers["Content-Encoding"]
         passed = web.StreamResponse(status=answer.status, headers=headers)
-        await passed.prepare(request)
         try:
+            await passed.prepare(request)
             async for piece in answer.content.iter_any():
                 await passed.write(piece)
                 if cut:

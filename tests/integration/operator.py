@@ -31,8 +31,8 @@ WORKING = '"event": "working"'
 class Operator:
     """One operator: `async with Operator(...)` starts it and waits until it is at work.
 
-    `user` is who it is to the API server; `at_work` False: it is not waited for; `settings` are those
-    of hub/settings.py.
+    `user` is who it is to the API server; `at_work` False: it is not waited for; `quiet`: its log is not
+    printed; `settings` are those of hub/settings.py.
     """
 
     def __init__(
@@ -43,10 +43,12 @@ class Operator:
         name: str = "operator",
         user: str = deployment.USER,
         at_work: bool = True,
+        quiet: bool = False,
         **settings: Any,
     ) -> None:
         self.name = name
         self._at_work = at_work
+        self._quiet = quiet
         self.log = directory / f"{name}.log"
         given = {
             "kubeconfig": str(hub.kubeconfig_for(user)),
@@ -72,7 +74,8 @@ class Operator:
         self.signal(signal.SIGCONT)
         # Politely: the next one would wait for the Lease of a killed one.
         await self._child.stop()
-        self.show()
+        if not self._quiet:
+            self.show()
 
     @property
     def runs(self) -> bool:

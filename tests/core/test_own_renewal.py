@@ -88,7 +88,7 @@ def gone_on(seen: Snapshot, **facts: Fact) -> Snapshot:
     return seen
 
 
-def phases_of(seen: Snapshot) -> dict[str, Phase]:
+def phases_of(seen: Snapshot) -> Mapping[str, Phase]:
     return stored_phases(seen.cgu.status)
 
 

@@ -45,7 +45,7 @@ def begun_with_the_old(phases: Mapping[str, Phase], **more: object) -> Snapshot:
     return snapshot(cgu(status(phases, spec=OLD)), **more)  # type: ignore[arg-type]
 
 
-def phases_and_spec(seen: Snapshot) -> tuple[dict[str, Phase], PrecachingSpec | None]:
+def phases_and_spec(seen: Snapshot) -> tuple[Mapping[str, Phase], PrecachingSpec | None]:
     after = one_pass(seen).status
     assert after.precaching is not None
     return stored_phases(after), after.precaching.spec

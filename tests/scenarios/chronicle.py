@@ -64,9 +64,10 @@ class Chronicle:
         if move.goto in BAD_PHASES:
             self._is_one_of_the_four_causes(done, move, was)
 
-    def _stored(self, done: Pass, before: dict[str, Phase], after: dict[str, Phase]) -> None:
+    def _stored(self, done: Pass, before: Mapping[str, Phase], after: Mapping[str, Phase]) -> None:
         kept, wanted = stored_specifications(done.seen.cgu.status), _asked_for(done)
         keeps = stored_specifications(done.settled.status)
+        asked = _asked(done.settled.status) and not _asked(done.seen.cgu.status)
         for cluster, phase in after.items():
             key = (done.name, cluster)
             was = before.get(cluster)
@@ -75,7 +76,7 @@ class Chronicle:
                 assert self._begun_with[key] == own, f"{key} has another specification"
             if was is None:
                 assert phase is Phase.NOT_STARTED, f"{key} begins as {phase}"
-            elif _is_outdated(cluster, kept, wanted) and phase is Phase.NOT_STARTED:
+            elif (asked or _is_outdated(cluster, kept, wanted)) and phase is Phase.NOT_STARTED:
                 pass
             elif was in FINAL_PHASES:
                 assert phase is was, f"{key} moved from its end {was} to {phase}"
@@ -152,6 +153,11 @@ class Chronicle:
             for name, spoke in self._world.spokes.items()
             if not spoke.available_since(self._world.now)[0] or name in owners
         }
+
+
+def _asked(status: CguStatus) -> bool:
+    """True while clusters are asked whether everything is still cached."""
+    return status.precaching is not None and status.precaching.verifying_since is not None
 
 
 def _asked_for(done: Pass) -> Specifications | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,7 +16,7 @@ from talm.api.words import FINAL_PHASES, Phase
 from talm.cli import shell
 from talm.cli.documents import as_text, explanation_document
 from talm.cli.layout import Paint, cut
-from talm.cli.looking import Look, look
+from talm.cli.looking import Look, look, with_record
 from talm.cli.where import Where
 from talm.cli.words import moment, span
 from talm.core.explain import Explanation, Situation, explain_cgu
@@ -51,6 +51,8 @@ async def _explain(where: Where, name: str, cluster: str, output: str | None) ->
         if cluster:
             check_member(cgu, cluster)
         looked = await look(reader.client, cgu, [cluster] if cluster else stored_phases(cgu.status))
+        if cluster:
+            looked = await with_record(reader.client, looked, cluster)
     pages = [one_cluster(looked, cluster)] if cluster else whole(looked)
     if output:
         found = [page.document() for page in pages]
@@ -164,7 +166,7 @@ def whole(looked: Look) -> list[Page]:
     return pages
 
 
-def _groups(looked: Look, phases: dict[str, Phase]) -> Iterable[Page]:
+def _groups(looked: Look, phases: Mapping[str, Phase]) -> Iterable[Page]:
     """Clusters that wait for the same in the same state, the failed ones first; the done are left out."""
     together: dict[tuple[bool, str, str, str], list[str]] = defaultdict(list)
     explained: dict[str, Explanation] = {}

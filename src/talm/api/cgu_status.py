@@ -90,7 +90,7 @@ class Wait(Wire, frozen=True, kw_only=True):
         dt.datetime | None,
         about(
             "From when on the clock runs; absent while it stands still, because the cluster is"
-            " unavailable or belongs to another ClusterGroupUpgrade."
+            " unavailable or silent, or belongs to another ClusterGroupUpgrade."
         ),
     ] = None
 

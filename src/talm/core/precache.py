@@ -6,7 +6,8 @@ table (a deadline, an outage while enabled) is in `ending`.  `docs/states.md` is
 (`make docs`).
 
 A row that waits names whom it waits for; its deadline is `DEADLINES[phase]`, and the clock of a
-deadline stands still while the cluster is unavailable or belongs to another CGU (`clock.py`).
+deadline stands still while the cluster is unavailable or silent (`silence.py`), or belongs to another CGU
+(`clock.py`).
 """
 
 from __future__ import annotations
@@ -220,9 +221,9 @@ def to_markdown() -> str:
         "Drawn from `src/talm/core/precache.py` by `make docs`; do not edit.",
         f"```mermaid\n{to_mermaid()}\n```",
         "Only these end a cluster badly: the Job's deadline (`PrecacheTimeout`), the Job's failure, a setup "
-        "that exceeds its deadline, and, once `enable` is true, an outage longer than the grace "
-        "(`UnrecoverableError`). The clock of a deadline stands still while the cluster is unavailable or "
-        "belongs to another CGU.",
+        "that exceeds its deadline, and, once `enable` is true, an outage or a silence longer than the "
+        "grace (`UnrecoverableError`). The clock of a deadline stands still while the cluster is unavailable "
+        "or silent, or belongs to another CGU.",
         f"When what is to be cached has changed before the update has begun, and no attempt is under way, "
         f"every cluster that has begun or ended returns to `{P.NOT_STARTED}` (`src/talm/core/renewal.py`).",
     ]

@@ -15,6 +15,7 @@ from talm.sim.spoke.spokejobs import JobPlan, Outcome, Scenario
 
 from .conftest import SetScene
 from .scene import Scene
+from .test_deletion import delete
 from .world import until
 
 pytestmark = pytest.mark.integration
@@ -174,12 +175,9 @@ async def test_a_cluster_that_stays_silent_fails_by_the_grace_once_enabled_and_n
         assert reason == "UnrecoverableError"
         assert message.startswith("the cluster has been silent since ")
         assert (await scene.phases("up"))[other] == Phase.ACTIVE
+        await delete(scene, "up")
         scene.fleet[silent].link.up()
-
-        async def job_is_gone() -> bool:
-            return silent not in scene.fleet.leftovers()
-
-        await until(job_is_gone, "what it was given up with is taken back")
+        await scene.is_clean()
         assert scene.job_runs() == {silent: 1, other: 1}
         assert journal.ever_bad() == {silent}
 

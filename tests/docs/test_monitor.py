@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -12,7 +13,8 @@ import yaml
 from talm.api.words import Phase
 from talm.hub.metricnames import CATALOG, OF_STATUSES, About
 
-PAGE = Path(__file__).parents[2] / "docs" / "howto" / "monitor.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "howto" / "monitor.md"
 BY_NAME = {about.name: about for about in CATALOG}
 SELECTED = re.compile(r"(talm_\w+)(?:\{([^}]*)\})?(\[\w+\])?")
 MATCHER = re.compile(r'(\w+)(?:=~|!~|!=|=)"([^"]*)"')
@@ -20,11 +22,16 @@ GROUPED = re.compile(r"\bby \(([^)]*)\)")
 PARTS = ("_bucket", "_count", "_sum")
 
 
+def manifests() -> dict[str, Any]:
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    found = [yaml.safe_load(block) for block in blocks]
+    return {body["kind"]: body for body in found}
+
+
 def alerts() -> Iterator[tuple[str, str]]:
-    for block in re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL):
-        for group in yaml.safe_load(block)["spec"].get("groups", []):
-            for rule in group["rules"]:
-                yield rule["alert"], rule["expr"]
+    for group in manifests()["PrometheusRule"]["spec"]["groups"]:
+        for rule in group["rules"]:
+            yield rule["alert"], rule["expr"]
 
 
 def questions() -> Iterator[tuple[str, str]]:
@@ -45,6 +52,16 @@ def metric(name: str) -> About:
             return BY_NAME[stem]
     assert name in BY_NAME, f"{name} is not scraped"
     return BY_NAME[name]
+
+
+def test_the_monitor_finds_the_service_that_is_deployed() -> None:
+    service = yaml.safe_load((ROOT / "deploy" / "hub" / "service.yaml").read_text())
+    monitor = manifests()["ServiceMonitor"]
+    wanted = monitor["spec"]["selector"]["matchLabels"]
+    assert wanted.items() <= service["metadata"]["labels"].items()
+    assert monitor["metadata"]["namespace"] == service["metadata"]["namespace"]
+    ports = {port["name"] for port in service["spec"]["ports"]}
+    assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} <= ports
 
 
 def test_the_page_has_rules_and_questions() -> None:

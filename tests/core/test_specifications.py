@@ -129,13 +129,15 @@ def full(clusters: int) -> tuple[Specifications, dict[str, Phase]]:
 def test_the_most_that_is_kept_leaves_room_in_a_cgu_of_5_000_clusters() -> None:
     specs, phases = full(5_000)
     entries = to_wire(specs, phases)
-    assert len(msgspec.json.encode(entries)) < 200 * 1024
+    assert len(msgspec.json.encode(entries)) < 64 * 1024
 
 
 def test_too_many_are_refused_by_number_and_by_size() -> None:
     assert not too_many(named(spec(1, width=MAX_BYTES)))
-    assert "for more than 101 different things" in too_many(named(*map(spec, range(102))))
-    assert "more than 64 KiB" in too_many(named(spec(1, width=MAX_BYTES), spec(2)))
+    assert f"for more than {MAX_OTHERS + 1} different things" in too_many(
+        named(*map(spec, range(102)))
+    )
+    assert "more than 32 KiB" in too_many(named(spec(1, width=MAX_BYTES), spec(2)))
 
 
 def test_specifications_of_nobody_are_not_stored() -> None:

@@ -134,7 +134,7 @@ def test_more_specifications_than_a_status_holds_are_refused_with_a_way_out() ->
     for verdict in (in_variants(MAX_OTHERS + 2), in_variants(1000)):
         assert isinstance(verdict, Invalid)
         assert verdict.message == (
-            "Precaching spec is incomplete: the policies ask the clusters for more than 101 different"
+            "Precaching spec is incomplete: the policies ask the clusters for more than 51 different"
             " things; divide the clusters among several ClusterGroupUpgrades"
         )
 
@@ -143,7 +143,7 @@ def test_few_specifications_that_are_very_long_are_refused_as_well() -> None:
     assert isinstance(in_variants(1, width=MAX_BYTES), Derived)
     verdict = in_variants(2, width=MAX_BYTES // 2)
     assert isinstance(verdict, Invalid)
-    assert "take more than 64 KiB" in verdict.why
+    assert "take more than 32 KiB" in verdict.why
 
 
 def test_nothing_is_said_before_the_hub_has_told_of_all_children() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -16,7 +16,9 @@ from talm.api.cgu import ClusterGroupUpgrade
 from talm.api.progress import FailedImage, ProgressRecord
 from talm.api.words import FINALIZER, Phase
 from talm.core.causes import LONGEST_MESSAGE, MAX_FAILURES
-from talm.core.model import Cluster, Fact, Outcomes, Sight, Snapshot
+from talm.core.folding import unfold
+from talm.core.model import Cluster, Fact, Json, Outcomes, ResolvedPolicy, Sight, Snapshot
+from talm.core.specifications import MAX_BYTES, MAX_OTHERS
 from talm.hub.persist import Persister
 from talm.hub.store import Store
 from talm.kube.client import Client
@@ -69,6 +71,22 @@ def applied(hub: Hub, namespace: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def asked(clusters: Sequence[str]) -> dict[str, ResolvedPolicy]:
+    """What hub templates have become: as many and as long specifications as a status holds."""
+    number = MAX_OTHERS + 1
+    tag = "x" * (MAX_BYTES // number - 100)
+    releases: list[Mapping[str, Json]] = [
+        {
+            "apiVersion": "config.openshift.io/v1",
+            "kind": "ClusterVersion",
+            "spec": {"desiredUpdate": {"image": f"quay.io/release:{n:02}{tag}"}},
+        }
+        for n in range(number)
+    ]
+    found = [ResolvedPolicy((release,)) for release in releases]
+    return {cluster: found[n % number] for n, cluster in enumerate(clusters)}
+
+
 class Run:
     """Passes over the CGU on the API server; what is seen of the clusters is made up."""
 
@@ -98,8 +116,11 @@ async def test_a_cgu_of_5000_clusters_with_everything_filled_stays_below_a_mebib
 ) -> None:
     applied(hub, namespace)
     run = Run(hub_client, namespace)
+    root = replace(policy(clusters=CLUSTERS), hub_templates=True)
     seen = snapshot(
-        policies=[policy(clusters=CLUSTERS)], clusters={c: Cluster(c) for c in CLUSTERS}
+        policies=[root],
+        clusters={c: Cluster(c) for c in CLUSTERS},
+        resolved={root.ref: asked(CLUSTERS)},
     )
     starting = dict.fromkeys(CLUSTERS, Sight(Fact.CLEAN))
     for sights in ({}, {}, starting, dict.fromkeys(CLUSTERS, ACTIVE)):
@@ -129,6 +150,9 @@ async def test_a_cgu_of_5000_clusters_with_everything_filled_stays_below_a_mebib
         Phase.FAILED.value: len(FAILED),
     }
     assert block.progress.finished is not None
+    assert block.specs is not None
+    assert len(block.specs) == MAX_OTHERS
+    assert sum(len(list(unfold(entry.begun or ()))) for entry in block.specs) > 4_800
     metadata = msgspec.json.decode(stored)["metadata"]
     assert "kubectl.kubernetes.io/last-applied-configuration" in metadata["annotations"]
     assert metadata["managedFields"]

@@ -58,7 +58,8 @@ class OtherSpecification(Wire, frozen=True, kw_only=True):
     begun: Annotated[
         tuple[str, ...] | None,
         about(
-            "Which of them have begun with it or are cached for it, by name. Whoever has begun and is"
-            " in no such list has begun with `precaching.spec`."
+            "Which of them have begun with it or are cached for it, by name; `site-{001,004}` are"
+            " `site-001` and `site-004`. Whoever has begun and is in no such list has begun with"
+            " `precaching.spec`."
         ),
     ] = None

@@ -19,13 +19,14 @@ from talm.api.cgu import CguStatus, OtherSpecification, PrecachingSpec
 from talm.api.meta import json_size
 
 from .fleet import Phases, stored_phases
+from .folding import fold, unfold
 from .precache import BEFORE_SETUP
 from .precache_spec import spec_hash
 
-# With the names of those who have begun, and once more while old ones are replaced, this leaves a CGU of
-# 5,000 clusters well below the 1 MiB that Kubernetes stores.
-MAX_OTHERS: Final = 100
-MAX_BYTES: Final = 64 * 1024
+# With the names of those who have begun a CGU of 5,000 clusters stays below the 1 MiB that Kubernetes
+# stores, all other fields filled.  Usual specifications have some 600 bytes.
+MAX_OTHERS: Final = 50
+MAX_BYTES: Final = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,8 @@ def stored_specifications(status: CguStatus) -> Specifications | None:
             continue
         name = spec_hash(entry.spec)
         by_hash.setdefault(name, entry.spec)
-        of |= {c: name for c in entry.begun or () if c in phases and phases[c] not in BEFORE_SETUP}
+        begun = unfold(entry.begun or ())
+        of |= {c: name for c in begun if c in phases and phases[c] not in BEFORE_SETUP}
     return Specifications(common, by_hash, of)
 
 
@@ -114,7 +116,7 @@ def to_wire(found: Specifications, phases: Phases) -> tuple[OtherSpecification, 
             hash=name,
             spec=found.by_hash[name],
             clusters=len(having),
-            begun=tuple(sorted(c for c in having if phases[c] not in BEFORE_SETUP)) or None,
+            begun=fold(c for c in having if phases[c] not in BEFORE_SETUP) or None,
         )
         for name, having in sorted(clusters.items())
     )

@@ -96,13 +96,15 @@ def test_a_pod_that_does_not_start_is_explained_with_its_cause_and_the_clock() -
     assert "cannot pull the workload's own image" in why.do
 
 
-def test_what_cannot_be_seen_is_explained_by_what_is_stored() -> None:
-    why = explain_cluster(seeing(Phase.ACTIVE, None, KNOWN), FIRST)
+@pytest.mark.parametrize("sight", [None, Sight(Fact.JOB_PENDING)], ids=["blind", "forgotten"])
+def test_what_cannot_be_seen_any_more_is_explained_by_what_is_stored(sight: Sight | None) -> None:
+    """The hub keeps a refused action for a minute, the operator its words."""
+    why = explain_cluster(seeing(Phase.STARTING, sight, KNOWN), FIRST)
     assert (why.waits_for, why.seen) == ("the Job's pod to start", PULL)
 
 
 def test_what_is_mended_is_no_longer_explained() -> None:
-    why = explain_cluster(seeing(Phase.ACTIVE, Sight(Fact.JOB_ACTIVE, ""), KNOWN), FIRST)
+    why = explain_cluster(seeing(Phase.ACTIVE, Sight(Fact.JOB_ACTIVE, "")), FIRST)
     assert why.waits_for == "the Job to end"
 
 

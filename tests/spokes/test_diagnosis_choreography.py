@@ -184,3 +184,34 @@ async def test_a_pod_that_starts_although_the_job_s_does_not_is_told_so(way: Way
     world.world.spoke.jobs.lag_s = 10_000.0
     await go_on(world, 150)
     assert world.look().note == "the Job's pod does not get ready, although a pod like it starts"
+
+
+class Killed(WorkWorld):
+    """The operator dies after one of its moves was carried out and before it was stored."""
+
+    killed_at = 0
+
+    async def step(self) -> bool:
+        before, moves = self.phase, len(self.diary)
+        moved = await super().step()
+        if len(self.diary) != moves and len(self.diary) == self.killed_at:
+            self.phase = before
+            self.restart()
+        return moved
+
+
+@virtual
+@BOTH
+async def test_whoever_is_killed_anywhere_leaves_nothing_and_starts_one_job(way: Way) -> None:
+    for killed_at in range(1, 9):
+        world = Killed(way=way, views=way is Way.VIEW_ACTION)
+        world.killed_at = killed_at
+        world.world.spoke.obstacles.put(Obstacle.PULL)
+        await go_on(world, 200)
+        assert world.look().note.startswith(CAUSES[Obstacle.PULL]), world.diary
+        world.world.spoke.obstacles.lift()
+        await world.run()
+        await world.clean()
+        await go_on(world, 5)
+        assert diagnosis(world) == [], (killed_at, world.diary)
+        assert world.jobs() == 1

@@ -114,9 +114,13 @@ def about_pod(text: str) -> str:
 
 
 def seen_in_the_way(sight: Sight | None, known: PrecachingFailure | None) -> tuple[str, str] | None:
-    """Reason and message as seen now, or as stored where nothing can be seen; None: nothing is."""
-    if sight is not None:
-        return (sight.hindrance.value, sight.note) if sight.hindrance else None
+    """Reason and message as seen now, else as stored; None: nothing is.
+
+    The operator remembers what the hub no longer shows, such as the words of a refusal, and takes the
+    entry away with its next pass once it is mended.
+    """
+    if sight is not None and sight.hindrance is not None:
+        return sight.hindrance.value, sight.note
     if known is not None and known.reason in REASONS:
         return known.reason, known.message
     return None

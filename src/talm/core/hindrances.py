@@ -32,7 +32,7 @@ _BY_WORD: Final = (
             word,
             "The node cannot pull the workload's own image. Does a registry that the node reaches"
             " have it, for the node's architecture? Does the node have credentials (the operator's"
-            " workload-pull-secrets)? Else correct workload-image, or preCacheImage in the"
+            " pull-secrets)? Else correct workload-image, or preCacheImage in the"
             " PreCachingConfig. The kubelet tries again by itself.",
         )
         for word in ("ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "RegistryUnavailable")

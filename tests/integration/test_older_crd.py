@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from talm.api.crd import DEFINITIONS, custom_resource_definition
 from talm.api.words import Phase
 from talm.kube.client import Client
 from talm.sim.plane.deployment import FIELD_MANAGER, USER
+from talm.sim.spoke.spokejobs import JobPlan
 
 from ..conftest import StartControlPlane
 from .audit import calls
+from .commands import pulling
 from .operator import install
 from .scene import Scene, jobs, set_scene
 from .test_offline import unavailable
@@ -22,7 +25,16 @@ from .world import cgu, until
 
 pytestmark = pytest.mark.integration
 
-OURS = ("waits", "failures")
+OURS = (
+    "waits",
+    "failures",
+    "failuresByClass",
+    "progress",
+    "specHash",
+    "attempt",
+    "specs",
+    "verifyingSince",
+)
 
 
 def older_crd() -> dict[str, Any]:
@@ -102,3 +114,31 @@ async def test_an_older_crd_ends_the_run_as_well_and_causes_no_storm_of_patches(
             await scene.completes("up")
             await scene.is_clean()
             scene.each_job_ran_once()
+
+
+def telling(_cluster: str, _job: Mapping[str, Any]) -> JobPlan:
+    """A workload that tells something new every tenth of a second."""
+    return JobPlan(duration_s=8.0, progress=pulling, steps=80)
+
+
+@pytest.mark.long
+async def test_new_bytes_cost_no_patch_where_an_older_crd_prunes_the_sums(
+    start_control_plane: StartControlPlane,
+) -> None:
+    hub = await start_control_plane("hub", audit=True)
+    async with await Client.connect(hub.kubeconfig, user_agent="talm-tests") as client:
+        await install(client)
+        await client.apply(kinds.CRD, older_crd(), field_manager=FIELD_MANAGER)
+        await until(lambda: prunes(client), "the older CRD counts")
+        plain = set_scene(
+            hub, client, hub.directory, 3, scenario=telling, transport="manifest-work"
+        )
+        async with plain as scene, scene.operator():
+            assert hub.audit_log is not None
+            await scene.create("up")
+            await scene.reach("up", Phase.ACTIVE)
+            before = status_patches(hub.audit_log)
+            await scene.reach("up", Phase.SUCCEEDED)
+            assert "progress" not in (await scene.status("up"))["precaching"]
+            # At most each cluster's end, and one on the way there that was under way.
+            assert status_patches(hub.audit_log) - before <= len(scene.names) + 1

@@ -192,9 +192,9 @@ class PrecachingStatus(Wire, frozen=True, kw_only=True):
         int,
         about(
             "How often downloading was begun for all clusters that need it: 1 at first, one more"
-            " whenever clusters that had begun or finished are brought up to date because something"
-            " else is to be downloaded. The sums of `progress` are of this attempt. Not in the"
-            " existing operator."
+            " whenever clusters that had begun or finished go the way again, because something else is"
+            " to be downloaded or what they have is verified. The sums of `progress` are of this"
+            " attempt. Not in the existing operator."
         ),
     ] = 0
 

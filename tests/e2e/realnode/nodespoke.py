@@ -19,6 +19,7 @@ from talm.api.cgu import PrecachingSpec
 from talm.api.kinds import Kind
 from talm.api.pod import Nodes, StoreKind
 from talm.api.progress import PROGRESS_CONFIG_MAP, RECORD_KEY, ProgressRecord
+from talm.api.words import Action
 from talm.errors import NotFound
 from talm.kube.client import Client
 from talm.sim.demo.thinline import ThinLine
@@ -43,7 +44,7 @@ _KINDS: Final = {
     kind.kind: kind
     for kind in (
         kinds.NAMESPACE, kinds.SERVICE_ACCOUNT, kinds.ROLE, kinds.ROLE_BINDING, kinds.CLUSTER_ROLE,
-        kinds.CLUSTER_ROLE_BINDING, kinds.CONFIG_MAP, kinds.JOB,
+        kinds.CLUSTER_ROLE_BINDING, kinds.CONFIG_MAP, kinds.JOB, kinds.POD,
         Kind("apps", "v1", "DaemonSet", "daemonsets"),
     )
 }  # fmt: skip
@@ -80,8 +81,15 @@ class NodeSpoke:
                 names.append(f"{REGISTRY}/{image.repository}@{image.digest}")
         return names
 
-    async def order(self, namespace: str, spec: PrecachingSpec, nodes: Nodes = Nodes.ONE) -> Order:
-        """Create what the hub would have created, in its order.
+    async def order(
+        self,
+        namespace: str,
+        spec: PrecachingSpec,
+        nodes: Nodes = Nodes.ONE,
+        *,
+        image: str = _AGENT,
+    ) -> Order:
+        """Create what the hub would have created, in its order; `image` is the workload's.
 
         One thing is changed: a pod that coordinates shares the machine's network, since this node
         has no other.
@@ -93,7 +101,7 @@ class NodeSpoke:
             spec=spec,
             job_deadline_s=_DEADLINE_S,
             clusters=1,
-            image=_AGENT,
+            image=image,
             pod=PodTerms(StoreKind.CONTAINERD, nodes=nodes),
         )
         for action in TALM.setup_for_all if nodes is Nodes.ALL else TALM.setup:
@@ -102,6 +110,10 @@ class NodeSpoke:
                 template["spec"]["template"]["spec"]["hostNetwork"] = True
             await self._create(template)
         return order
+
+    async def diagnose(self, order: Order, namespace: str) -> None:
+        """Create the pod that is to tell why the Job's does not start."""
+        await self._create(TALM.kube(Action.DIAGNOSE_CREATE, order, namespace)["template"])
 
     async def release(self, order: Order) -> None:
         """Create what the hub would have created at the end of the run's CGU; wait until it is gone."""

@@ -99,11 +99,10 @@ def _image(pod: Object) -> str:
 
 
 def _pull_states(image: str) -> tuple[dict[str, str], ...]:
-    why = (
+    failed = (
         f'failed to pull and unpack image "{image}": failed to resolve reference "{image}":'
         f" {image}: not found"
     )
-    failed = f"rpc error: code = NotFound desc = {why}"
     again = f'Back-off pulling image "{image}": ErrImagePull: {failed}'
     return (
         {"reason": "ErrImagePull", "message": failed},

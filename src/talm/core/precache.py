@@ -224,8 +224,8 @@ def to_markdown() -> str:
         "that exceeds its deadline, and, once `enable` is true, an outage or a silence longer than the "
         "grace (`UnrecoverableError`). The clock of a deadline stands still while the cluster is unavailable "
         "or silent, or belongs to another CGU.",
-        f"When what is to be cached has changed before the update has begun, and no attempt is under way, "
-        f"every cluster that has begun or ended returns to `{P.NOT_STARTED}` (`src/talm/core/renewal.py`).",
+        f"When what a cluster is to cache has changed before the update has begun, and no attempt that the "
+        f"change concerns is under way, it returns to `{P.NOT_STARTED}` (`src/talm/core/renewal.py`).",
     ]
     for phase, rules in STEPS.items():
         rows = ["| seen | goes to | asks for | waits for |", "|---|---|---|---|"]

@@ -14,7 +14,7 @@ from talm.api.meta import changed
 from talm.api.progress import ProgressRecord
 from talm.api.words import FINAL_PHASES, Phase
 from talm.core.model import Cluster, Fact, Outcomes, Sight, Snapshot
-from talm.core.progress import at_the_end, attempt, name_of
+from talm.core.progress import at_the_end, attempt, begins_anew, name_of
 from talm.core.tally import MOST_BYTES, MOST_IMAGES
 
 from .given import (
@@ -204,6 +204,16 @@ def test_a_changed_specification_is_a_new_attempt_with_sums_of_its_own() -> None
     later_on = after(again, now=later(minutes=6)).cgu.status.precaching
     assert later_on is not None
     assert later_on.attempt == 2
+
+
+def test_clusters_at_work_that_a_change_sends_back_begin_a_new_attempt_and_others_do_not() -> None:
+    begun = {"a": P.STARTING, "b": P.SUCCEEDED, "c": P.PREPARING}
+    back = {**begun, "a": P.NOT_STARTED}
+    assert begins_anew(begun, back, renewed=True)
+    assert not begins_anew(begun, back, renewed=False), "another CGU has the cluster now"
+    assert not begins_anew(begun, begun, renewed=True)
+    assert not begins_anew(begun, {**begun, "c": P.NOT_STARTED, "d": P.NOT_STARTED}, renewed=True)
+    assert begins_anew(begun, {**begun, "b": P.NOT_STARTED}, renewed=False)
 
 
 def test_a_specification_that_changes_before_anybody_has_begun_is_no_new_attempt() -> None:

@@ -30,18 +30,18 @@ from .tally import MOST_BYTES, MOST_IMAGES, Tally, add_up, within
 NOTHING: Final = PrecachingStatus()
 
 
-def begins_anew(
-    stored: PrecachingStatus | None, before: Phases, after: Phases, spec: PrecachingSpec | None
-) -> bool:
-    """True when a new attempt begins: clusters that had finished are open again, or what is to be cached
-    has changed after some had begun."""
-    reopened = any(
+def begins_anew(before: Phases, after: Phases, *, renewed: bool) -> bool:
+    """True when a new attempt begins: clusters that had finished are open again, or, as a change of what is
+    to be cached takes effect (`renewed`), some that had begun go back to the start."""
+    if renewed and any(
+        phase is Phase.NOT_STARTED and before.get(cluster, phase) not in BEFORE_SETUP
+        for cluster, phase in after.items()
+    ):
+        return True
+    return any(
         phase not in FINAL_PHASES and before.get(cluster) in FINAL_PHASES
         for cluster, phase in after.items()
     )
-    was, now = name_of(stored.spec if stored is not None else None), name_of(spec)
-    begun = any(phase not in BEFORE_SETUP for phase in before.values())
-    return reopened or (begun and bool(was and now) and was != now)
 
 
 def attempt(stored: PrecachingStatus | None, spec: PrecachingSpec | None, *, anew: bool) -> int:

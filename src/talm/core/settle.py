@@ -173,7 +173,7 @@ def _precaching_fields(
         waiting=_waiting(found),
     )
     before, spec = stored_phases(seen.cgu.status), _spec(found, stored)
-    anew = progress.begins_anew(stored, before, phases, spec)
+    anew = progress.begins_anew(before, phases, renewed=found.change is Change.DUE)
     block = PrecachingStatus(
         spec=spec,
         specs=_specs(found, stored, phases),

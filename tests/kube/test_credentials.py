@@ -399,6 +399,7 @@ async def test_a_new_client_certificate_of_a_plugin_means_new_connections(
         hand_out(3600)
         async with Client(found, server=api.url, user_agent="test") as client:
             watch = client.watch(CONFIG_MAP, "100")
+            assert await anext(watch) == []
             first = asyncio.ensure_future(anext(watch))
             await client.list(CONFIG_MAP)
             clock.now += 3600

@@ -403,3 +403,24 @@ async def test_only_one_namespace_is_followed_when_asked_so(api: ApiServer, clie
     api.put(VIEW, "a", "west", spec={"tick": 2})
     async with following(client, namespace="east") as (informer, _):
         assert cached(informer) == {("east", "a"): 1}
+
+
+async def test_a_watch_that_is_taken_up_is_a_sign_of_life_though_it_says_nothing(
+    api: ApiServer, client: Client
+) -> None:
+    taken_up = asyncio.Event()
+
+    async def says_nothing(server: ApiServer, request: web.Request) -> web.StreamResponse:
+        response = await server.stream(request, events=0)
+        taken_up.set()
+        await asyncio.Event().wait()
+        return response
+
+    async with following(client) as (informer, _):
+        await until_true(lambda: bool(api.watched_from))
+        before = informer.last_heard
+        api.watch_faults.append(says_nothing)
+        api.end_watches()
+        async with asyncio.timeout(PATIENCE_S):
+            await taken_up.wait()
+        await until_true(lambda: informer.last_heard > before)

@@ -229,6 +229,7 @@ class Client(Transport):
     ) -> AsyncGenerator[Lines, None]:
         """Follow changes after `resource_version`: batches of JSON lines, whole ones, of any size.
 
+        The first batch is empty: the API server has taken the watch up, nothing was missed so far.
         Ends when the API server ends it (every few minutes).  Raises Unreachable when nothing,
         not even a bookmark, is heard for `idle_s`, and Gone at the start; an ERROR line later is
         the caller's to read.
@@ -244,6 +245,7 @@ class Client(Transport):
         )
         path = kind.path(namespace)
         async with self.open(Call("GET", path, timeout, params)) as response:
+            yield []
             unfinished: list[bytes] = []
             async for data in response.content.iter_any():
                 head, newline, rest = data.rpartition(b"\n")

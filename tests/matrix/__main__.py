@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import click
 import uvloop
@@ -45,6 +46,11 @@ GO_GC = {"GOGC": "400"}
     "--hurried", default=0, help="The same where it is waited for. Default: 3, in short 1."
 )
 @click.option(
+    "--logs",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the operators' logs here.",
+)
+@click.option(
     "--at-once", default=1200, show_default=True, help="Clusters on one hub; more wait their turn."
 )
 @click.option("--write/--no-write", default=None, help="Write the page. Default: after a full run.")
@@ -58,13 +64,14 @@ def main(
     setup_deadline: int,
     hurried: int,
     at_once: int,
+    logs: Path | None,
     write: bool | None,
 ) -> None:
     """Play rows of the fault matrix; all of them when none is named."""
     set_up("console", "error")
     os.environ.update(GO_GC)
     rows = [row for row in ROWS if row.name in names] if names else _usual(short=short)
-    terms = Terms(setup_deadline, hurried or (1 if short else 3), seed)
+    terms = Terms(setup_deadline, hurried or (1 if short else 3), seed, logs)
     chosen = [Way(way) for way in ways] or list(Way)
     cases = [
         Case(

@@ -185,7 +185,8 @@ class Case:
     def forget(self, names: Collection[str]) -> None:
         """These clusters leave the hub: whatever is left on them is nobody's."""
         for name in names:
-            self.expected[name] = Expected(((GONE, ""),), 0, 1, may_leave=True)
+            ends = ((GONE, ""), (Phase.SUCCEEDED, ""))  # it may have been quicker
+            self.expected[name] = Expected(ends, 0, 1, may_leave=True)
 
     def detach_soon(self, names: Collection[str]) -> None:
         """Have ManagedClusters deleted with their namespaces, as a hub does."""
@@ -270,7 +271,9 @@ class Case:
         if site.link.state is not LinkState.UP:
             site.link.up(relist=True)
         site.link.lose_puts = 0.0
+        site.memory.api_down = False  # a reboot may have been cut off
         site.memory.release()
+        site.memory.obstacles.lift()
 
     def _is_clean(self) -> bool:
         allowed = {name for name, rule in self.expected.items() if rule.may_leave}

@@ -172,6 +172,18 @@ ROWS: Final[tuple[Row, ...]] = (
         "PrecacheTimeout, by the Job's deadline",
         faults="pull-back-off=20%,unschedulable=10%,pods-refused=10%",
     ),
+    Row(
+        "unschedulable",
+        "no node takes the workload's pod",
+        "PrecacheTimeout, by the Job's deadline",
+        faults="unschedulable=20%",
+    ),
+    Row(
+        "pods-refused",
+        "admission refuses the workload's pod",
+        "PrecacheTimeout, by the Job's deadline",
+        faults="pods-refused=20%",
+    ),
     Row("no-child", "the child policy is missing", early=True, childless=True),
     Row(
         "no-verdict",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -48,11 +49,12 @@ LEASE: Final = {"lease_duration": 6, "renew_deadline": 4, "retry_period": 0.5}
 @dataclass(frozen=True)
 class Terms:
     """`setup_min`: the operator's deadline for the setup, `hurried_min`: where a row waits for it; a busy
-    machine wants longer ones."""
+    machine wants longer ones.  `logs`: where the operators' logs are kept."""
 
     setup_min: int
     hurried_min: int
     seed: int
+    logs: Path | None = None
 
     def deadline_min(self, crew: Crew) -> int:
         """The operator's deadline for the setup."""
@@ -74,7 +76,7 @@ async def wave(cases: Sequence[Case], terms: Terms) -> AsyncIterator[Result]:
             async with (
                 Fleet(client, names, _fleet_settings(cases)) as fleet,
                 Lookout(client) as lookout,
-                _Crew(plane, way, terms, lookout).work(crew),
+                _Crew(plane, way, terms, lookout, cases[0].row.name).work(crew),
             ):
                 for case in cases:
                     case.enter(client, fleet, lookout)
@@ -109,8 +111,11 @@ def _fleet_settings(cases: Sequence[Case]) -> FleetSettings:
 class _Crew:
     """Starts who runs the operator, and makes them suffer."""
 
-    def __init__(self, plane: ControlPlane, way: Way, terms: Terms, lookout: Lookout) -> None:
+    def __init__(
+        self, plane: ControlPlane, way: Way, terms: Terms, lookout: Lookout, named: str
+    ) -> None:
         self._plane = plane
+        self._named = named
         self._way = way
         self._terms = terms
         self._lookout = lookout
@@ -144,6 +149,7 @@ class _Crew:
             finally:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+                self._keep(first, f"{self._way}-{crew.name.lower()}-{self._named}")
 
     def _operator(self, name: str, **more: Any) -> Operator:
         return Operator(
@@ -153,9 +159,14 @@ class _Crew:
             quiet=True,
             transport=str(self._way),
             unavailable_grace=GRACE_MIN,
-            log_level="info",
+            log_level="debug" if self._terms.logs else "info",
             **more,
         )
+
+    def _keep(self, operator: Operator, name: str) -> None:
+        if self._terms.logs is not None and operator.log.exists():
+            self._terms.logs.mkdir(parents=True, exist_ok=True)
+            shutil.copy(operator.log, self._terms.logs / f"{name}-{operator.log.name}")
 
     async def _torment(self, crew: Crew, first: Operator, proxy: FaultProxy | None) -> None:
         while not self._lookout.has_begun():  # noqa: ASYNC110 - an informer's cache has no event

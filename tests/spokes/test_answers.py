@@ -43,17 +43,22 @@ VIEWS: list[tuple[object, Answer]] = [
 
 @pytest.mark.parametrize("status, answer", VIEWS)
 def test_a_view_s_words_are_one_answer(status: object, answer: Answer) -> None:
-    assert question(view(status)).answer is answer
+    assert question(view(status), START).answer is answer
 
 
 def test_a_result_that_is_kept_beside_a_failure_is_stale() -> None:
     kept = said("False", ERR + "timeout", result={"status": {"active": 1}})
-    assert question(view(kept)).result is None
-    assert question(view(said("False", "not found", result={}))).result is None
+    assert question(view(kept), START).result is None
+    assert question(view(said("False", "not found", result={})), START).result is None
 
 
 def test_the_agent_s_words_are_kept_when_they_are_no_answer() -> None:
-    assert question(view(said("False", ERR + "timeout"))).note == ERR + "timeout"
+    assert question(view(said("False", ERR + "timeout")), START).note == ERR + "timeout"
+
+
+def test_a_question_knows_its_age_and_when_its_newest_answer_was_written() -> None:
+    asked = question(view(said("True", "found")), START + dt.timedelta(seconds=5))
+    assert (asked.born, asked.told, asked.age) == (7, 7, dt.timedelta(seconds=5))
 
 
 def action(
@@ -132,7 +137,7 @@ def test_what_is_remembered_of_an_action_is_its_end() -> None:
 
 def test_an_object_that_the_cache_does_not_show_yet_is_awaited() -> None:
     unseen: Present[ManagedClusterView] = Present(None, "v", 7, START, 1)
-    assert question(unseen).answer is Answer.AWAITED
+    assert question(unseen, START).answer is Answer.AWAITED
     not_yet: Present[ManagedClusterAction] = Present(None, "a", 7, START, 2)
     found = deed(not_yet, deletes=False, now=START)
     assert (found.state, found.present, found.attempt) == (State.PENDING, True, 2)

@@ -119,7 +119,9 @@ async def test_the_job_s_deadline_ends_it_with_the_cause_and_nothing_is_left(
 ) -> None:
     world = world_with(way, obstacle, order=replace(ORDER, job_deadline_s=300))
     await go_on(world, 290)
-    sight = await world.until(Fact.JOB_DEADLINE)
+    while (sight := world.look()).fact is not Fact.JOB_DEADLINE:
+        if not await world.step():
+            await asyncio.sleep(0.25)
     assert sight.note.startswith("DeadlineExceeded: Job was active longer than specified deadline")
     assert CAUSES[obstacle] in sight.note
     await world.run(Phase.TIMED_OUT)

@@ -41,13 +41,16 @@ class Question:
     """A view.  `result` only stands beside FOUND: what is kept beside another answer is stale.
 
     `born` is the resourceVersion with which the view was created, where that is known, else its last:
-    an action that was seen complete at a later one may have come after the answer.
+    an action that was seen complete at a later one may have come after the answer.  `told` is its last,
+    that of the newest answer; `age` counts from its creation.
     """
 
     answer: Answer = Answer.UNASKED
     result: ViewedObject | None = None
     note: str = ""
     born: int = 0
+    told: int = 0
+    age: dt.timedelta = dt.timedelta(0)
 
 
 class State(enum.Enum):
@@ -99,17 +102,23 @@ NO_QUESTION: Final = Question()
 NO_DEED: Final = Deed()
 
 
-def question(found: Present[ManagedClusterView]) -> Question:
+def question(found: Present[ManagedClusterView], now: dt.datetime) -> Question:
     """Read a view.  Neither the times on it nor the presence of a result are asked."""
     status = found.cached.status if found.cached else None
     said = _condition(status.conditions if status else None, _PROCESSING)
+    asked = Question(
+        Answer.AWAITED,
+        born=found.born,
+        told=number(found.cached.metadata.resource_version) if found.cached else found.born,
+        age=max(dt.timedelta(0), now - found.since),
+    )
     if status is None or said is None:
-        return Question(Answer.AWAITED, born=found.born)
+        return asked
     if said.status == "True":
-        return Question(Answer.FOUND, status.result, born=found.born)
+        return replace(asked, answer=Answer.FOUND, result=status.result)
     if said.message.rstrip().endswith(_NOT_FOUND):
-        return Question(Answer.MISSING, note=said.message, born=found.born)
-    return Question(Answer.AWAITED, note=said.message, born=found.born)
+        return replace(asked, answer=Answer.MISSING, note=said.message)
+    return replace(asked, note=said.message)
 
 
 def deed(found: Present[ManagedClusterAction], *, deletes: bool, now: dt.datetime) -> Deed:

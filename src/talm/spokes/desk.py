@@ -81,7 +81,7 @@ class Desk:
         found = self.find_view(view)
         if found is None or not self._is_ours(found.cached.metadata if found.cached else None):
             return NO_QUESTION
-        return question(found)
+        return question(found, self.now)
 
     def action(self, action: Action) -> Deed:
         """What an action of this run has come to, or had before it went.

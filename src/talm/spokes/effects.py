@@ -15,6 +15,7 @@ from talm.core.model import Effect, Fact
 from talm.spokes.answers import Answer, Deed, State
 from talm.spokes.desk import Desk
 from talm.spokes.facts import judge
+from talm.spokes.lastlook import wants_last_words
 from talm.spokes.profile import CREATES, DELETES, LEFTOVERS, NODE_DELETES, Try
 from talm.spokes.seen import is_stale, namespace_is_lost, stale_views, wants_new_deadline
 from talm.spokes.viewdiagnosis import diagnose, drop_diagnosis
@@ -48,6 +49,8 @@ async def ask(desk: Desk) -> None:
     Profile existing renews the Job's view and action in one step, as the existing operator does.
     """
     stale = stale_views(desk, desk.profile)
+    if wants_last_words(desk, desk.profile):
+        stale = (*stale, View.PROGRESS)
     for view in stale:
         if view is View.JOB and not desk.profile.job_in_setup:
             await start_job(desk)

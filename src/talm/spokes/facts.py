@@ -21,6 +21,7 @@ from talm.spokes.answers import Answer, Deed, Question, State
 from talm.spokes.base import Order
 from talm.spokes.goingnamespace import GOING, going
 from talm.spokes.jobs import BAD_ENDS, ENDS, job_fact, told_whole
+from talm.spokes.lastlook import last_look
 from talm.spokes.lastwords import last_words
 from talm.spokes.profile import Profile
 from talm.spokes.seen import (
@@ -58,6 +59,9 @@ def _job_seen(result: ViewedObject | None, seen: Seen, profile: Profile, order: 
         broken = broken_need(seen, profile)
         if broken is not None:
             return broken
+    waiting = last_look(seen, profile)
+    if waiting is not None:
+        return waiting
     progress = _progress(seen, profile, order)
     if fact in BAD_ENDS:
         note = told_whole(note, last_words(progress))

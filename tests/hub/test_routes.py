@@ -55,6 +55,7 @@ ALL = (NAMED, PLANNED, STORED, CHOOSING, BLOCKED, CONFIGURED, ELSEWHERE)
         (kinds.VIEW.plural, ("c1", "view-precache-job"), ["lab/stored", "ztp/named"]),
         (kinds.ACTION.plural, ("c3", "precache-job-create"), ["ztp/planned"]),
         (kinds.VIEW.plural, ("c9", "view-precache-job"), []),
+        (kinds.ADD_ON.plural, ("c1", "work-manager"), ["lab/stored", "ztp/named"]),
         (kinds.MANAGED_CLUSTER.plural, ("", "c4"), ["lab/choosing", "lab/stored"]),
         (kinds.MANAGED_CLUSTER.plural, ("", "c9"), ["lab/choosing"]),
         (kinds.POLICY.plural, ("anywhere", "upgrade"), ["ztp/named"]),

@@ -11,6 +11,7 @@ import pytest
 from talm.core.model import Vocabulary
 from talm.errors import SetupError
 from talm.hub.settings import POSITIVE, Settings, check, flag, to_markdown
+from talm.spokes.patience import DEFAULT, Patience
 
 
 def settings(**more: Any) -> Settings:
@@ -81,6 +82,12 @@ def test_addresses_are_read_as_in_gos_flags(address: str, bound: tuple[str, int]
 def test_pull_secrets_are_names_with_commas_between_them() -> None:
     assert settings().secrets == ()
     assert settings(pull_secrets="mirror, registry-login ,").secrets == ("mirror", "registry-login")
+
+
+def test_how_long_a_cluster_may_say_nothing_is_set_in_seconds() -> None:
+    told = settings(workload_silence=30, agent_silence=40, agent_poll=3600)
+    assert told.patience == Patience(*(dt.timedelta(seconds=s) for s in (30, 40, 3600)))
+    assert settings().patience == DEFAULT
 
 
 def test_the_rules_are_what_decides() -> None:

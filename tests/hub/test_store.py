@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -179,6 +180,31 @@ async def test_clusters_are_values_that_change_only_with_what_decides(
     await hub.heard()
     assert "c1" not in store.clusters
     assert len(listener.calls) == before + 2
+
+
+async def test_when_a_cluster_was_heard_to_come_or_go_is_told_by_our_own_clock(
+    hub: FakeHub,
+) -> None:
+    class Clock:
+        now = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+
+        def __call__(self) -> dt.datetime:
+            return self.now
+
+    clock = Clock()
+    store = Store(hub.client, Listener(), now=clock)
+    began = clock.now
+    async with followed(hub, store):
+        put_cluster(hub, "c1", available="True")  # its condition is of 2022
+        await hub.heard()
+        assert store.clusters["c1"].heard == began
+        clock.now += dt.timedelta(minutes=1)
+        put_cluster(hub, "c1", available="True", site="a")
+        await hub.heard()
+        assert store.clusters["c1"].heard == began
+        put_cluster(hub, "c1", available="Unknown", site="a")
+        await hub.heard()
+        assert store.clusters["c1"].heard == clock.now
 
 
 async def test_root_policies_are_those_with_a_child_on_a_selected_cluster(

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from talm.api.cgu import ClusterGroupUpgrade, FinishedSums, PrecachingProgress
+from talm.api.cgu import (
+    ClusterGroupUpgrade,
+    FinishedSums,
+    OtherSpecification,
+    PrecachingProgress,
+    PrecachingSpec,
+)
 from talm.api.meta import changed
 from talm.api.progress import RECORD_KEY, ProgressRecord
 from talm.api.words import FINALIZER, RUN_LABEL, View
 from talm.cli.told import Told
 from talm.core.placements import run_id
+from talm.core.precache_spec import spec_hash
 
 NOW = dt.datetime(2026, 1, 2, 3, 30, 0, tzinfo=dt.UTC)
 NAMESPACE = "ztp-group-du-sno"
@@ -217,6 +224,20 @@ SMALL = a_cgu(
         failure("spoke-0011", "ClusterUnavailable", "unavailable since 2026-01-02T03:20:00Z", minutes=9),
     ],
 )  # fmt: skip
+MOST: Final = PrecachingSpec(platform_image="quay.io/ocp-release:4.14.1", space_required="35")
+MORE: Final = changed(MOST, operators_packages_and_channels=("sriov:stable",))
+
+
+def asked_for_more(cgu: ClusterGroupUpgrade, *clusters: str) -> ClusterGroupUpgrade:
+    """The same where hub templates ask these clusters for an operator more."""
+    assert cgu.status.precaching is not None
+    other = OtherSpecification(
+        hash=spec_hash(MORE), spec=MORE, clusters=len(clusters), begun=clusters
+    )
+    block = changed(cgu.status.precaching, spec=MOST, specs=(other,))
+    return changed(cgu, status=changed(cgu.status, precaching=block))
+
+
 SMALL_TOLD = {
     "spoke-0002": Told(record(100, 16_000, bytes_per_s=0, eta_s=None, phase="Failed")),
     "spoke-0003": Told(

@@ -7,7 +7,9 @@ import pytest
 from talm.cli.layout import Cell, Column, ansi, cut, lay_out
 from talm.cli.rows import CguRow, cgu_row
 from talm.cli.tables import cgu_lines, cluster_lines
+from talm.core.precache_spec import spec_hash
 from tests.cli.fleets import (
+    MORE,
     NOT_ENABLED,
     NOW,
     SELECTED,
@@ -15,6 +17,7 @@ from tests.cli.fleets import (
     SMALL_TOLD,
     VALIDATED,
     a_cgu,
+    asked_for_more,
     before,
     condition,
     large,
@@ -80,6 +83,14 @@ def test_what_may_not_be_read_is_unknown_with_the_reason() -> None:
 
 def test_wide_shows_the_image_that_is_at_work() -> None:
     assert_golden("status-small-wide", cluster_lines(small(), width=80, wide=True))
+
+
+def test_wide_names_the_specification_of_those_who_have_another_than_most() -> None:
+    of = asked_for_more(SMALL, "spoke-0003")
+    lines = cluster_lines(cgu_row(of, SMALL_TOLD, {}, NOW), width=80, wide=True)
+    named = [line.split()[0] for line in lines if spec_hash(MORE) in line]
+    assert named == ["spoke-0003"]
+    assert any("SPEC" in line.split() for line in lines)
 
 
 @WIDTHS

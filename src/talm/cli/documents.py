@@ -53,6 +53,7 @@ def cluster_document(row: ClusterRow) -> Document:
             "attention": row.rank.name.lower(),
             "waitedS": round(row.waited.total_seconds()) if row.waited else None,
             "update": row.update,
+            "spec": row.spec,
             "cause": row.cause,
             "progress": record_document(row.record) if row.record else None,
             "unknown": row.unknown,

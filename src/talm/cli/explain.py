@@ -22,6 +22,7 @@ from talm.cli.words import moment, span
 from talm.core.explain import Explanation, Situation, explain_cgu
 from talm.core.explain_cluster import Explainer, explain_cluster
 from talm.core.fleet import stored_phases
+from talm.core.specifications import stored_specifications
 from talm.errors import NoSuchObject
 
 _NAMED: Final = 5
@@ -82,13 +83,17 @@ def check_member(cgu: ClusterGroupUpgrade, cluster: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An explanation with its subject; `clusters` are those that it is about."""
+    """An explanation with its subject; `clusters` are those that it is about.
+
+    `caches`: what one cluster has begun with, where that is not what most have.
+    """
 
     subject: str
     state: str
     why: Explanation
     unknown: str = ""
     clusters: tuple[str, ...] = field(default=())
+    caches: str = ""
 
     def document(self) -> dict[str, object]:
         """For programs."""
@@ -99,6 +104,7 @@ class Page:
             "do": self.why.do,
             "clusters": list(self.clusters),
             "unknown": self.unknown,
+            "caches": self.caches,
         }
         return {key: value for key, value in found.items() if value}
 
@@ -120,6 +126,8 @@ class Page:
             yield "until", f"{moment(why.until)}, {ahead}: then {why.then}{self._by()}"
         if self.unknown:
             yield "unknown", self.unknown
+        if self.caches:
+            yield "caches", self.caches
         yield "do", why.do
 
     def _by(self) -> str:
@@ -151,7 +159,19 @@ def one_cluster(looked: Look, cluster: str) -> Page:
         phase.value if phase is not None else "",
         explain_cluster(seen, cluster),
         looked.unknown.get(cluster, ""),
+        caches=_caches(seen.cgu, cluster),
     )
+
+
+def _caches(cgu: ClusterGroupUpgrade, cluster: str) -> str:
+    """What this cluster has begun with, "" for what most have."""
+    found = stored_specifications(cgu.status)
+    if found is None or cluster not in found.of:
+        return ""
+    spec = found.of_cluster(cluster)
+    asked = [text for text in (spec.platform_image, *spec.operators_packages_and_channels) if text]
+    what = f"{', '.join(asked[:_NAMED])}{' …' if len(asked) > _NAMED else ''}"
+    return f"specification {found.hash_of(cluster)}, which is not that of most clusters: {what}"
 
 
 def whole(looked: Look) -> list[Page]:

@@ -25,6 +25,7 @@ from talm.core.explain import CguExplanation, explain_cgu
 from talm.core.fleet import limit_of, stored_phases, stored_waits
 from talm.core.model import Rules, Snapshot
 from talm.core.progress import stored_tally
+from talm.core.specifications import stored_specifications
 from talm.core.tally import Tally, add_up
 
 NOTHING_TOLD: Final = "its workload has told nothing yet"
@@ -49,7 +50,8 @@ class ClusterRow:
     """One cluster.  `waited` is the time in its kind of state; None: unknown.
 
     `record` None: nothing is known of its progress, `unknown` says why ("": there is none to know).
-    `update` is how far its update is, "" before the update begins.
+    `update` is how far its update is, "" before the update begins.  `spec` is the hash of what it has
+    begun with where that is not what most clusters have, else "".
     """
 
     cluster: str
@@ -60,6 +62,7 @@ class ClusterRow:
     unknown: str = ""
     cause: str = ""
     update: str = ""
+    spec: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,8 @@ def cgu_row(
     phases = stored_phases(cgu.status)
     at_work = [t.record for c, t in told.items() if phases.get(c) is Phase.ACTIVE]
     updates, entries = _updates(cgu), _entries(cgu)
+    specs = stored_specifications(cgu.status)
+    differing = specs.of if specs is not None else {}
     rows = [
         _cluster_row(
             seen,
@@ -119,6 +124,7 @@ def cgu_row(
             entry=entries.get(cluster),
             why=unknown.get(cluster) or unknown.get("", "") or NOTHING_TOLD,
             update=updates.get(cluster, ""),
+            spec=differing.get(cluster, ""),
         )
         for cluster, phase in phases.items()
     ]
@@ -166,6 +172,7 @@ def _cluster_row(  # noqa: PLR0913 - each is one thing that is known of a cluste
     entry: PrecachingFailure | None,
     why: str,
     update: str,
+    spec: str,
 ) -> ClusterRow:
     waited = _waited(seen, cluster, entry)
     cause, rank = _trouble(seen, phase, waited, told), _rank(phase)
@@ -183,6 +190,7 @@ def _cluster_row(  # noqa: PLR0913 - each is one thing that is known of a cluste
         why if phase is Phase.ACTIVE and told is None else "",
         cause,
         update,
+        spec,
     )
 
 

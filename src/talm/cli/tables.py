@@ -36,7 +36,7 @@ _CLUSTERS: Final = (
     Column("TRY", right=True, goes=7),
     Column("CAUSE"),
 )
-_WIDE: Final = (*_CLUSTERS[:-1], Column("CURRENT IMAGE"), Column("CAUSE"))
+_WIDE: Final = (*_CLUSTERS[:-1], Column("SPEC", goes=8), Column("CURRENT IMAGE"), Column("CAUSE"))
 _JOB_WORDS: Final = ("BackoffLimitExceeded", "PodFailurePolicy", "DeadlineExceeded")
 _RANK_COLORS: Final = {
     Rank.FAILED: "red",
@@ -64,7 +64,7 @@ def _cluster_cells(row: ClusterRow, *, wide: bool) -> list[Cell]:
         str(record.attempt) if record and record.attempt > 1 else "",
     ]
     if wide:
-        cells.append(record.current_image if record else "")
+        cells += [row.spec, record.current_image if record else ""]
     cause = row.cause if wide else _from_class(row.cause)
     colors = {1: _RANK_COLORS[row.rank]}
     return [Cell(text, colors.get(i, "")) for i, text in enumerate([*cells, cause])]

@@ -43,6 +43,8 @@ async def test_a_job_whose_pod_was_not_created_yet_does_not_end_the_cluster() ->
     for empty in answers:
         answer(world, View.JOB, "found", empty)
         await world.settle()
+        world.wait(20)  # long enough for an end to be taken for one
+        await world.settle()
         assert world.phase is Phase.STARTING
     answer(world, View.JOB, "found", {"status": {"active": 1}})
     await world.settle()

@@ -108,6 +108,11 @@ class Stalls:
         self._since.pop(cluster, None)
 
 
+def concerns(sight: Sight) -> bool:
+    """Whether what is seen is a Job that may have no ready pod, or that ended without one."""
+    return sight.fact in _UNDER_WAY or sight.fact in BAD_ENDS
+
+
 def with_diagnosis(
     sight: Sight,
     job: JobStatus | None,

@@ -59,7 +59,7 @@ def _job_seen(result: ViewedObject | None, seen: Seen, profile: Profile, order: 
         broken = broken_need(seen, profile)
         if broken is not None:
             return broken
-    waiting = last_look(seen, profile)
+    waiting = last_look(seen, profile) if fact in BAD_ENDS else None
     if waiting is not None:
         return waiting
     progress = _progress(seen, profile, order)

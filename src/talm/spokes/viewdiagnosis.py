@@ -22,6 +22,7 @@ from talm.spokes.diagnosis import (
     NO_DIAGNOSIS,
     Diagnosis,
     Stalls,
+    concerns,
     is_refusal,
     is_unready,
     of_pod,
@@ -38,7 +39,7 @@ _NO_TIME: Final = dt.timedelta(0)
 
 def diagnosed(sight: Sight, desk: Desk, stalls: Stalls) -> Sight:
     """What is seen, with why the Job's pod does not get ready where that takes long."""
-    if not desk.profile.diagnoses:
+    if not desk.profile.diagnoses or not concerns(sight):
         return sight
     result = desk.view(View.JOB).result
     job = result.status if result else None

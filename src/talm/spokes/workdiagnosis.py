@@ -27,6 +27,7 @@ from talm.spokes.diagnosis import (
     NO_DIAGNOSIS,
     Diagnosis,
     Stalls,
+    concerns,
     is_unready,
     of_pod,
     of_refusal,
@@ -78,6 +79,8 @@ def diagnosis_body(cluster: str, order: Order, namespace: str) -> Manifest:
 
 def diagnosed(sight: Sight, work: ManifestWork, desk: WorkDesk, stalls: Stalls) -> Sight:
     """What is seen by the run's work, with why the Job's pod does not get ready where that takes long."""
+    if not concerns(sight):
+        return sight
     status = _job_status(work)
     if not is_unready(sight, status):
         stalls.over(desk.cluster)

@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 import structlog
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from talm.api.kinds import NAMESPACE
 from talm.errors import SetupError
@@ -26,6 +27,9 @@ from talm.sim.plane.hubs import Hub, existing_kubeconfig, find_hub
 OUR_CRDS = Path(__file__).parents[1] / "deploy" / "crds"
 # Set in CI: a test that is skipped there proves nothing, so it fails the run.
 NO_SKIP = "TALM_NO_SKIP"
+
+# A kubelet has a port of its own, so that there is one at a time.
+REAL_NODE = ("e2e/realnode/", "e2e/test_walk_through.py")
 
 # How long an example takes on a busy machine says nothing about the code.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -42,17 +46,28 @@ def pytest_configure() -> None:
             signal.signal(number, usual)
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Share out whole files, the slow ones first, so that two workers end at about the same time.
+    """Begin with the slow files, so that two workers end at about the same time.
 
     A kubelet collects images after five minutes; `test_works.py` is the next slowest.
     """
     slow = ("realnode", "integration")
     items.sort(key=lambda i: ([name in i.path.parts for name in slow], i.path), reverse=True)
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
+class WholeFiles(LoadScopeScheduling):  # type: ignore[misc]
+    """A file's tests stay together, as its fixtures do; those with a real node are one after another."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        """The name of the group that a test belongs to."""
+        file = nodeid.partition("::")[0]
+        return "real node" if any(part in file for part in REAL_NODE) else file
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WholeFiles | None:
+    """Take the place of xdist's own `loadgroup`, whose marks pytest 9.2 does not hear of (xdist 3.8)."""
+    return WholeFiles(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @pytest.hookimpl(wrapper=True)

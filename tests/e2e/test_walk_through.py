@@ -26,7 +26,6 @@ from talm.sim.realnode.node import check_machine
 from tests.conftest import skip_without, skip_without_program
 
 pytestmark = [
-    pytest.mark.xdist_group("real node"),  # one at a time: a kubelet has a port of its own
     pytest.mark.e2e,
     pytest.mark.timeout(600),
 ]

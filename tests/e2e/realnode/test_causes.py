@@ -19,7 +19,6 @@ from talm.spokes.workdiagnosis import POD_PATHS
 from .nodespoke import REGISTRY, Cached, NodeSpoke
 
 pytestmark = [
-    pytest.mark.xdist_group("real node"),  # one at a time: a kubelet has a port of its own
     pytest.mark.e2e,
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.timeout(300),

@@ -16,7 +16,6 @@ from tests.integration.audit import calls
 from .nodespoke import REGISTRY, Cached, NodeSpoke, big_image
 
 pytestmark = [
-    pytest.mark.xdist_group("real node"),  # one at a time: a kubelet has a port of its own
     pytest.mark.e2e,
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.timeout(300),

@@ -15,7 +15,6 @@ from talm.sim.images import SyntheticImage, build_image
 from .nodespoke import Cached, NodeSpoke, big_image
 
 pytestmark = [
-    pytest.mark.xdist_group("real node"),  # one at a time: a kubelet has a port of its own
     pytest.mark.e2e,
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.timeout(600),  # the kubelet collects images every 5 minutes

@@ -9,7 +9,13 @@ from typing import Any, cast
 import pytest
 
 from talm.api import kinds
-from talm.api.cgu import PolicyRef, PrecachingSpec
+from talm.api.cgu import (
+    ClusterGroupUpgrade,
+    OtherSpecification,
+    PolicyRef,
+    PrecachingSpec,
+)
+from talm.api.meta import changed
 from talm.api.pod import Nodes
 from talm.api.words import ROOT_POLICY_LABEL
 from talm.core.model import (
@@ -45,9 +51,11 @@ class Spokes:
     def __init__(self) -> None:
         self.facts: dict[str, Fact] = {}
         self.looked: dict[str, dt.datetime] = {}
+        self.looked_for: dict[str, str] = {}
 
     def look(self, cluster: str, order: Order, now: dt.datetime) -> Sight:
         self.looked[cluster] = now
+        self.looked_for[cluster] = order.spec.platform_image
         return Sight(self.facts.get(cluster, Fact.UNASKED))
 
     async def carry_out(self, cluster: str, effects: tuple[Effect, ...], order: Order) -> None: ...
@@ -428,6 +436,26 @@ async def test_an_order_knows_with_what_each_cluster_has_begun(world: World) -> 
     order = world.observer.order((await world.observe()).cgu)
     images = [order.for_cluster(c).spec.platform_image for c in ("c0", "c1", "c2")]
     assert images == ["most", "other", "most"]
+
+
+async def test_a_transport_looks_for_what_the_cluster_has_begun_with_also_if_it_was_pruned(
+    world: World,
+) -> None:
+    stored = {"spec": {"platformImage": "most"}, "status": {"c0": "Starting", "c1": "Starting"}}
+    put_cgu(world.hub, status={"precaching": stored})
+    await world.observe()
+    assert world.spokes.looked_for == {"c0": "most", "c1": "most"}
+    other = OtherSpecification(spec=PrecachingSpec(platform_image="other"), begun=("c1",))
+
+    def recall(found: ClusterGroupUpgrade) -> ClusterGroupUpgrade:
+        assert found.status.precaching is not None
+        whole = changed(found.status.precaching, specs=(other,))
+        return changed(found, status=changed(found.status, precaching=whole))
+
+    seen = world.observer.observe(KEY, recall)
+    assert seen is not None and seen.cgu.status.precaching is not None
+    assert seen.cgu.status.precaching.specs == (other,)
+    assert world.spokes.looked_for == {"c0": "most", "c1": "other"}
 
 
 @pytest.mark.parametrize(("said", "nodes"), [("", Nodes.ONE), ("all", Nodes.ALL)])

@@ -57,7 +57,7 @@ async def test_a_release_is_pre_cached_by_one_work_and_nothing_is_left_of_it(
     skip_without(own=True)
     for program in ("registry", "action-gc", "work-agent", *policyagents.PROGRAMS):
         skip_without_program(program)
-    settings = DemoSettings(real_agents=True, plain=True)
+    settings = DemoSettings(transport="auto", real_agents=True, plain=True)
     async with DemoWorld(tmp_path, [CLUSTER], settings) as world:
         world.set_line(WIDE_BYTES_PER_S / 5)
         cgu = yaml.safe_load(SAMPLE.read_text())

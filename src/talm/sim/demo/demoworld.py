@@ -66,13 +66,14 @@ def check_programs() -> None:
 class DemoSettings:
     """How a world differs from the one that `talm demo` shows.
 
-    `transport`: the operator's setting.  `real_agents`: OCM's agents, the actions' collector and the
-    policy engine work in the place of ours; clusters that exist in memory alone have none then.
-    `plain`: no cluster has the add-on that answers views and carries out actions.  `real_node`: the
-    workload's image, an OCI archive; with it the first cluster's node is a real one.
+    `transport`: the operator's setting; the manual walks through views and actions.  `real_agents`: OCM's
+    agents, the actions' collector and the policy engine work in the place of ours; clusters that exist
+    in memory alone have none then.  `plain`: no cluster has the add-on that answers views and carries
+    out actions.  `real_node`: the workload's image, an OCI archive; with it the first cluster's node is a
+    real one.
     """
 
-    transport: str = "auto"
+    transport: str = "view-action"
     real_agents: bool = False
     plain: bool = False
     real_node: Path | None = None

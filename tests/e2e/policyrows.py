@@ -73,6 +73,10 @@ def met(seen: Seen) -> bool:
     return seen.of(ONE) == seen.of(TWO) == "Compliant"
 
 
+def label(seen: Seen, name: str) -> Any:
+    return seen.children[ONE]["metadata"]["labels"].get(name)
+
+
 @row
 async def each_decided_cluster_has_a_child_and_tells(stage: PolicyStage) -> None:
     await stage.policy(template(stage))
@@ -228,10 +232,12 @@ async def labels_and_annotations_are_copied(stage: PolicyStage) -> None:
     await stage.policy(template(stage), meta=meta)
     await everywhere(stage)
     await stage.told("all of them", violated)
+    await stage.edit_meta(labels={"site": "south"})
+    await stage.told("another one", lambda s: label(s, "site") == "south")
     await stage.edit(copyPolicyMetadata=False)
     await stage.told(
         "those of the group",
-        lambda s: violated(s) and "site" not in s.children[ONE]["metadata"]["labels"],
+        lambda s: violated(s) and label(s, "site") is None,
     )
 
 

@@ -117,6 +117,10 @@ class PolicyStage:
         """Change the root's spec."""
         await self._hub.merge_patch(kinds.POLICY, POLICY, {"spec": spec}, self.space)
 
+    async def edit_meta(self, **meta: Object) -> None:
+        """Change the root's labels or annotations."""
+        await self._hub.merge_patch(kinds.POLICY, POLICY, {"metadata": meta}, self.space)
+
     async def edit_child(self, cluster: str, patch: Object) -> None:
         """Change a child by hand, which nobody should."""
         await self._hub.merge_patch(kinds.POLICY, self.child, patch, cluster)

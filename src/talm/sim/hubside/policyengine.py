@@ -38,7 +38,7 @@ class Selection(NamedTuple):
 class _Written(NamedTuple):
     """Of what a child was made, and its generation then."""
 
-    of: tuple[str, int, str, bool]
+    of: tuple[str, int, str, str, bool]
     generation: int
 
 
@@ -177,7 +177,8 @@ class Propagator:
         meta = root.metadata
         key = f"{meta.namespace}/{meta.name}"
         broken = cluster in self.unresolved
-        wanted = (meta.uid, meta.generation, action, broken)
+        copied = repr((meta.labels, meta.annotations))  # no part of the generation
+        wanted = (meta.uid, meta.generation, copied, action, broken)
         child = self._children.get(key, {}).get(cluster)
         written = self._written.get((key, cluster))
         is_so = written is not None and written.of == wanted

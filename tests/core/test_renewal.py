@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
@@ -12,8 +13,9 @@ from talm.api.cgu import PrecachingSpec
 from talm.api.meta import changed
 from talm.api.words import Phase
 from talm.core.decide import decide
+from talm.core.due import Due, Voice
 from talm.core.fleet import stored_phases
-from talm.core.model import Cluster, Fact, Snapshot, SpecSources
+from talm.core.model import Cluster, Fact, Sight, Snapshot, SpecSources
 from talm.core.precache import BEFORE_SETUP
 from talm.core.prepare import prepare
 from talm.core.renewal import Change, renewal
@@ -151,6 +153,17 @@ def test_an_attempt_that_another_cgu_will_clean_up_is_not_waited_for() -> None:
         {"cnfdb1": P.ACTIVE, "cnfdb2": P.SUCCEEDED}, owners={"cnfdb1": "ztp/older"}
     )
     assert phases_and_spec(seen) == (both(P.NOT_STARTED), SPEC)
+
+
+def test_an_attempt_on_a_silent_cluster_is_not_waited_for() -> None:
+    heard = Due(Voice.WORKLOAD, NOW - dt.timedelta(hours=1), dt.timedelta(minutes=5))
+    for sight, goto in (
+        (Sight(Fact.JOB_ACTIVE, due=heard), P.NOT_STARTED),
+        (Sight(Fact.JOB_ACTIVE), P.ACTIVE),
+    ):
+        phases = {"cnfdb1": P.ACTIVE, "cnfdb2": P.SUCCEEDED}
+        after, _ = phases_and_spec(begun_with_the_old(phases, facts={"cnfdb1": sight}))
+        assert after["cnfdb1"] is goto
 
 
 def test_an_attempt_on_a_cluster_that_has_left_the_plan_is_not_waited_for() -> None:

@@ -30,4 +30,5 @@ def unfold(entries: Iterable[str]) -> Iterator[str]:
         if not brace:
             yield entry
         else:
-            yield from (head + tail for tail in tails.removesuffix("}").split(","))
+            for tail in tails.removesuffix("}").split(","):
+                yield head + tail

@@ -8,7 +8,8 @@
 
 Everybody else goes on.  Only before the remediation: from then on nothing is derived any more.  Whoever
 returns is brought up to date like a cluster that was never cached; what its node has already is not moved
-again.  An attempt that nobody can follow is not waited for: its cluster is unavailable, or another CGU's.
+again.  An attempt that nobody can follow is not waited for: its cluster is unavailable, silent, or another
+CGU's.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Final
 
 from talm.api.words import FINAL_PHASES, Phase
 
-from .fleet import FleetDecision, Phases, stored_phases, unpinning
+from .fleet import FleetDecision, Phases, is_running, stored_phases, unpinning
 from .model import Move, Snapshot
 from .precache import BEFORE_SETUP
 from .specifications import Specifications
@@ -136,10 +137,5 @@ def _forgotten(
 
 
 def _is_under_way(seen: Snapshot, cluster: str, phase: Phase) -> bool:
-    known = seen.clusters.get(cluster)
-    return (
-        phase not in FINAL_PHASES
-        and known is not None
-        and known.available
-        and cluster not in seen.owners
-    )
+    """An attempt whose clock stands still might be waited for without end."""
+    return phase not in FINAL_PHASES and is_running(seen, cluster, phase, held=False)

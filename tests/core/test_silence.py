@@ -11,7 +11,7 @@ from talm.api.cgu import CguStatus, Wait
 from talm.api.words import Phase
 from talm.core.decide import decide
 from talm.core.due import Due, Voice
-from talm.core.model import Cluster, Effect, Fact, Move, Sight, Snapshot
+from talm.core.model import Cluster, Effect, Fact, Move, Outcomes, Sight, Snapshot
 from talm.core.settle import settle
 from talm.core.silence import Silence, awaited, read_since, silence
 
@@ -107,6 +107,13 @@ def test_the_status_says_since_when_and_who(voice: Voice) -> None:
         f"silent since 2022-01-27T18:58:30Z: {voice.value}",
     )
     assert entry(seen(due(10, voice=voice))) is None
+
+
+def test_a_request_that_the_hub_itself_refuses_is_told_first() -> None:
+    now = seen(due(), phase=Phase.STARTING, fact=Fact.STALE)
+    found = settle(now, decide(now), Outcomes({"cnfdb1": "PATCH: 403"})).status.precaching
+    assert found is not None
+    assert [e.reason for e in found.failures or ()] == ["RequestFailed"]
 
 
 def test_what_is_said_can_be_read_back() -> None:

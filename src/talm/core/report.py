@@ -93,10 +93,10 @@ def _cause(
     known = seen.clusters.get(cluster)
     if known is not None and not known.available and known.since is not None:
         return UNAVAILABLE, f"unavailable since {known.since:%Y-%m-%dT%H:%M:%SZ}"
-    if quiet := silence(seen, cluster):
-        return SILENT, quiet.message
     if cluster in failed:
         return EFFECT_FAILED, failed[cluster]
+    if quiet := silence(seen, cluster):
+        return SILENT, quiet.message
     if cluster in complaints:
         return UNEXPECTED, complaints[cluster]
     return hindrance(seen, cluster, phase)

@@ -15,7 +15,7 @@ from talm.api.words import Phase
 from talm.core.decide import decide
 from talm.core.due import Due, Voice
 from talm.core.fleet import stored_phases
-from talm.core.model import Cluster, Fact, Sight, Snapshot, SpecSources
+from talm.core.model import Cluster, Effect, Fact, Move, Sight, Snapshot, SpecSources
 from talm.core.precache import BEFORE_SETUP
 from talm.core.prepare import prepare
 from talm.core.renewal import Change, renewal
@@ -175,6 +175,13 @@ def test_an_attempt_on_a_cluster_that_has_left_the_plan_is_not_waited_for() -> N
 def test_a_cluster_that_ended_and_left_the_plan_is_forgotten_with_its_old_cache() -> None:
     seen = begun_with_the_old(both(P.SUCCEEDED), policies=[policy(compliant=["cnfdb1"])])
     assert phases_and_spec(seen) == ({"cnfdb2": P.NOT_STARTED}, SPEC)
+
+
+@pytest.mark.parametrize("ended", [P.TIMED_OUT, P.FAILED])
+def test_what_a_forgotten_cluster_left_behind_when_it_failed_is_taken_away(ended: Phase) -> None:
+    phases = {"cnfdb1": ended, "cnfdb2": P.SUCCEEDED}
+    moves = decide(begun_with_the_old(phases, policies=[policy(compliant=["cnfdb1"])])).moves
+    assert Move("cnfdb1", None, (Effect.REMOVE,)) in moves
 
 
 def test_a_specification_that_asks_for_the_same_in_another_order_changes_nothing() -> None:

@@ -173,12 +173,17 @@ def farewell(seen: Snapshot) -> tuple[Move, ...]:
         goto = phase if phase in FINAL_PHASES else None
         if cluster not in seen.clusters or (goto is None and cluster in seen.owners):
             continue
-        begun = phase is not Phase.NOT_STARTED or cluster in seen.sights
-        gone = phase is Phase.SUCCEEDED or cluster in seen.owners or not begun
-        removal = () if gone else (Effect.REMOVE,)
-        if effects := (*removal, *unpinning(seen, cluster, phase)):
+        if effects := parting(seen, cluster, phase):
             moves.append(Move(cluster, goto, effects))
     return tuple(moves)
+
+
+def parting(seen: Snapshot, cluster: str, phase: Phase) -> tuple[Effect, ...]:
+    """What takes away all that this CGU has left for one cluster that it is done with."""
+    begun = phase is not Phase.NOT_STARTED or cluster in seen.sights
+    gone = phase is Phase.SUCCEEDED or cluster in seen.owners or not begun
+    removal = () if gone or cluster not in seen.clusters else (Effect.REMOVE,)
+    return (*removal, *unpinning(seen, cluster, phase))
 
 
 def limit_of(seen: Snapshot, phase: Phase) -> dt.timedelta:

@@ -21,7 +21,7 @@ from typing import Final
 
 from talm.api.words import FINAL_PHASES, Phase
 
-from .fleet import FleetDecision, Phases, is_running, stored_phases, unpinning
+from .fleet import FleetDecision, Phases, is_running, parting, stored_phases
 from .model import Move, Snapshot
 from .precache import BEFORE_SETUP
 from .specifications import Specifications
@@ -107,12 +107,12 @@ def go_on(seen: Snapshot, plan: Iterable[str], stored: Specifications, why: str 
 def renew(seen: Snapshot, found: Renewal, fleet: FleetDecision) -> FleetDecision:
     """Send whoever is outdated back to the start; who is cached for nothing that is asked is forgotten.
 
-    No effect goes with it: what is left on the hub or the spoke goes with the first step from there;
-    but who is forgotten lets go of what is pinned.
+    No effect goes with the return: what is left on the hub or the spoke goes with the first step from
+    there.  From whoever is forgotten it is taken away now: no farewell will know of it.
     """
     phases = stored_phases(seen.cgu.status)
     moves = {c: Move(c, Phase.NOT_STARTED) for c in sorted(found.outdated)}
-    moves |= {c: Move(c, None, unpinning(seen, c, phases[c])) for c in sorted(found.forgotten)}
+    moves |= {c: Move(c, None, parting(seen, c, phases[c])) for c in sorted(found.forgotten)}
     others = tuple(move for move in fleet.moves if move.cluster not in moves)
     return FleetDecision(others + tuple(moves.values()), fleet.complaints, fleet.look_again_after)
 

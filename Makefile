@@ -5,6 +5,8 @@
 #   make check       format, lint, types, layers, generated files
 #   make hub         leaves a hub running and says how to use it (make hub-stop ends it)
 #   make e2e         the long tests, and those with the real agents or a real node
+#   make fault-matrix       everything that goes wrong, 200 clusters a row; writes its page (an hour)
+#   make fault-matrix-short the same with 20 clusters a row
 #   make bench       measures the hub with 50, 200 and 1,000 simulated clusters
 #   make bench-spoke measures pulls through emulated links into real stores (root; some hours)
 #   make test-tools  installs podman, skopeo, containerd, CNI (root on Debian); builds a newer containerd
@@ -30,7 +32,7 @@ SHARED := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 # Targets that fail when a generated file is out of date; a new one goes here and below.
 GENERATED_CHECKS := check-crds check-docs
 
-.PHONY: demo test check hub hub-stop e2e bench bench-short bench-spoke crds docs $(GENERATED_CHECKS) clean env controlplane agents test-tools
+.PHONY: demo test check hub hub-stop e2e fault-matrix fault-matrix-short bench bench-short bench-spoke crds docs $(GENERATED_CHECKS) clean env controlplane agents test-tools
 
 demo: controlplane
 	.venv/bin/talm demo
@@ -55,6 +57,12 @@ hub-stop: env
 e2e: controlplane agents
 	@$(RUN) -m pytest $(SHARED) -m "long or e2e" $(PYTEST); \
 	echo "make e2e: passed in $$SECONDS s"
+
+fault-matrix: controlplane
+	nice $(RUN) -m tests.matrix
+
+fault-matrix-short: controlplane
+	$(RUN) -m tests.matrix --short
 
 bench: controlplane
 	$(RUN) -m bench.hub

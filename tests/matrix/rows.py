@@ -214,7 +214,12 @@ ROWS: Final[tuple[Row, ...]] = (
         "the CGU says which; when its user has taken it out, every other cluster succeeds",
         play=detached,
     ),
-    Row("operator-killed", "the operator is killed again and again", crew=Crew.KILLED),
+    Row(
+        "operator-killed",
+        "the operator is killed again and again",
+        crew=Crew.KILLED,
+        job_s=(20.0, 400.0),
+    ),
     Row(
         "leader-change", "the operator that leads is killed, another takes over", crew=Crew.RELIEVED
     ),
@@ -230,6 +235,7 @@ ROWS: Final[tuple[Row, ...]] = (
             "every cluster that its own workload does not fail succeeds",
             faults=mixture(seed),
             crew=Crew.ALL,
+            job_s=(20.0, 400.0),
         )
         for seed in SEEDS
     ),

@@ -40,8 +40,8 @@ TIMES: Final = SpokeTimes(
 NOTICE_S: Final = 5.0
 KEEP_S: Final = 3.0
 GRACE_MIN: Final = 1
-KILLS: Final = 5
-KILL_EVERY_S: Final = (2.0, 6.0)
+KILLS: Final = 8
+KILL_EVERY_S: Final = (0.2, 4.0)
 REFUSED: Final = 0.1
 LEASE: Final = {"lease_duration": 6, "renew_deadline": 4, "retry_period": 0.5}
 

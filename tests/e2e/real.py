@@ -7,10 +7,12 @@ import asyncio
 import contextlib
 import datetime as dt
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from talm.api import kinds
+from talm.errors import TooBusy
 from talm.kube.client import Client
 from talm.kube.watch import Informer
 from talm.sim.agents.wire import Action
@@ -30,6 +32,7 @@ from .script import Row, perform
 from .stage import HELD
 
 WATCH_S: Final = 3600.0
+BUSY_S: Final = 0.2
 WATCHES: Final = 2
 """An agent has one of views and one of actions."""
 SHARED: Final = 3
@@ -225,15 +228,20 @@ class RealWorld:
 
     async def _follow(self, kind: kinds.Kind, version: str) -> None:
         while True:
-            async for lines in self.hub_client.watch(kind, version, idle_s=WATCH_S):
-                for line in lines:
-                    event = json.loads(line)
-                    meta = event["object"]["metadata"]
-                    version = meta["resourceVersion"]
-                    if event["type"] != "BOOKMARK":
-                        obj = None if event["type"] == "DELETED" else event["object"]
-                        journal = self._journals[meta["namespace"]]
-                        journal.change(Change(kind, meta["name"], obj))
+            try:
+                async for lines in self.hub_client.watch(kind, version, idle_s=WATCH_S):
+                    for line in lines:
+                        version = self._put_down(kind, json.loads(line))
+            except TooBusy:  # a kind that has just come to be served
+                await asyncio.sleep(BUSY_S)
+
+    def _put_down(self, kind: kinds.Kind, event: Mapping[str, Any]) -> str:
+        """Tell the journal what a watch says; the version from which it goes on."""
+        meta = event["object"]["metadata"]
+        if event["type"] != "BOOKMARK":
+            obj = None if event["type"] == "DELETED" else event["object"]
+            self._journals[meta["namespace"]].change(Change(kind, meta["name"], obj))
+        return str(meta["resourceVersion"])
 
     async def _collect(self) -> None:
         if self._real:

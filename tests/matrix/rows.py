@@ -213,6 +213,7 @@ ROWS: Final[tuple[Row, ...]] = (
         "a ManagedCluster is deleted in mid-run",
         "the CGU says which; when its user has taken it out, every other cluster succeeds",
         play=detached,
+        job_s=(100.0, 200.0),  # none has ended by the time that it is deleted
     ),
     Row(
         "operator-killed",

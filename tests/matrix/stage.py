@@ -36,9 +36,10 @@ PACE: Final = 20.0
 TIMES: Final = SpokeTimes(
     call_s=0.1, job_sync_s=1.0, pod_start_s=2.0, pod_grace_s=4.0, collect_s=1.0, namespace_s=6.0
 )
-# From a link's end to the hub's notice of it; and how long actions are kept: 300 and 60 s elsewhere.
+# From a link's end to the hub's notice of it, and how long actions are kept: 300 and 60 s elsewhere.  The
+# latter is longer than the start of an operator that was killed takes on a busy machine.
 NOTICE_S: Final = 5.0
-KEEP_S: Final = 3.0
+KEEP_S: Final = 20.0
 GRACE_MIN: Final = 1
 KILLS: Final = 8
 KILL_EVERY_S: Final = (0.2, 4.0)

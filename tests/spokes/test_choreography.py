@@ -437,6 +437,20 @@ async def test_a_success_outlives_a_clean_up_that_fails_and_is_repeated(
     assert world.spoke.jobs_made == 1, world.diary
 
 
+@BOTH
+async def test_a_success_on_record_outlives_all_that_is_on_the_hub_until_the_run_begins_anew(
+    profile: Profile,
+) -> None:
+    world = World(profile)
+    await world.run()
+    world.successes.runs[CLUSTER] = world.order.run
+    world.wait(300)  # the hub's collector has taken the deletion
+    world.restart()
+    assert world.look().fact is Fact.JOB_SUCCEEDED
+    await world.do(Effect.CLEAN_UP)
+    assert world.look().fact is not Fact.JOB_SUCCEEDED
+
+
 async def test_a_new_run_under_the_same_name_does_not_inherit_a_success() -> None:
     world = World(TALM)
     await world.run()

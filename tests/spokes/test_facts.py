@@ -46,6 +46,7 @@ class Picture:
     views: dict[View, Question] = field(default_factory=dict)
     actions: dict[Action, Deed] = field(default_factory=dict)
     old_jobs: tuple[str, ...] = ()
+    succeeded: bool = False
 
     def view(self, view: View) -> Question:
         return self.views.get(view, Question())
@@ -55,6 +56,9 @@ class Picture:
 
     def is_old_job(self, uid: str) -> bool:
         return uid in self.old_jobs
+
+    def has_succeeded(self) -> bool:
+        return self.succeeded
 
 
 def fact(picture: Picture, profile: Profile) -> Fact:
@@ -279,6 +283,13 @@ def test_a_success_written_on_the_deletion_stands_when_the_job_is_gone(
     assert fact(Picture(views, {Action.NS_DELETE: ended}), profile) is Fact.JOB_SUCCEEDED
     others = Deed(State.DONE, present=True, succeeded="other")
     assert fact(Picture(views, {Action.NS_DELETE: others}), profile) is not Fact.JOB_SUCCEEDED
+
+
+@BOTH
+def test_a_success_on_record_stands_when_the_deletion_is_collected(profile: Profile) -> None:
+    assert fact(Picture(succeeded=True), profile) is Fact.JOB_SUCCEEDED
+    running = Picture({JOB: found(active=1, ready=1)}, succeeded=True)
+    assert fact(running, profile) is Fact.JOB_ACTIVE
 
 
 def test_a_job_that_meets_no_namespace_makes_everything_be_created_again() -> None:

@@ -26,7 +26,7 @@ from talm.spokes.viewaction import ViewActionTransport
 from talm.spokes.workmanifests import work_name
 from tests.sim.fakehub import FakeHub
 from tests.sim.oneworld import CLUSTER, World
-from tests.spokes.world import ORDER
+from tests.spokes.world import ORDER, Remembered
 
 T = TypeVar("T", ManagedCluster, ManagedClusterAction, ManagedClusterView, ManifestWork)
 STEP_S = 0.05
@@ -90,20 +90,6 @@ class HubClient:
         return self._hub.get(kind, name, namespace)
 
 
-class Remembered:
-    """The runs that have succeeded, by cluster; it outlives the operator."""
-
-    def __init__(self) -> None:
-        self.runs: dict[str, str] = {}
-
-    def has_succeeded(self, cluster: str, run: str) -> bool:
-        return self.runs.get(cluster) == run
-
-    async def forget_success(self, cluster: str, run: str) -> None:
-        if self.has_succeeded(cluster, run):
-            del self.runs[cluster]
-
-
 class WorkWorld:
     """`diary` has every phase and what was asked for.  Made inside a virtual loop."""
 
@@ -147,6 +133,7 @@ class WorkWorld:
             namespace=MANUAL_NAMESPACE,
             now=self.now,
             away=lambda _: self.away,
+            successes=self.successes,
         )
         self.working = ManifestWorkTransport(
             client,

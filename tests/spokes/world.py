@@ -34,6 +34,20 @@ ORDER = Order(
 )
 
 
+class Remembered:
+    """The runs that have succeeded, by cluster; it outlives the operator."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, str] = {}
+
+    def has_succeeded(self, cluster: str, run: str) -> bool:
+        return self.runs.get(cluster) == run
+
+    async def forget_success(self, cluster: str, run: str) -> None:
+        if self.has_succeeded(cluster, run):
+            del self.runs[cluster]
+
+
 class World:
     """One cluster walking through the table; `diary` has every phase and what was asked for."""
 
@@ -46,6 +60,7 @@ class World:
         self.order = order
         self.phase = Phase.NOT_STARTED
         self.diary: list[str] = []
+        self.successes = Remembered()
         self.killed_at: set[int] = set()  # steps whose outcome is not stored any more
         self.restart()
 
@@ -61,6 +76,7 @@ class World:
             profile=self.profile,
             namespace=MANUAL_NAMESPACE,
             now=lambda: self.clock.now,
+            successes=self.successes,
         )
         self.hub.views.listeners.append(self.transport.view_changed)
         self.hub.actions.listeners.append(self.transport.action_changed)

@@ -70,6 +70,7 @@ def open_ways(
         namespace=settings.spoke_namespace,
         now=now,
         terms=terms,
+        successes=store.records,
         patience=settings.patience,
         away=add_ons.away_since,
     )

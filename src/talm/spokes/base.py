@@ -70,3 +70,25 @@ class Transport(Protocol):
 
     def watch(self, on_change: Callable[[str], None]) -> None:
         """Call `on_change(cluster)` whenever something that `look` reads has changed."""
+
+
+class Successes(Protocol):
+    """What is remembered of a run whose Job has succeeded when all that showed it is gone."""
+
+    def has_succeeded(self, cluster: str, run: str) -> bool:
+        """Whether the Job of this run has succeeded on the cluster."""
+        ...
+
+    async def forget_success(self, cluster: str, run: str) -> None:
+        """The run begins anew there.  Raises `ApiError`."""
+        ...
+
+
+class NothingRemembered:
+    """`Successes` of who only looks: what the hub shows is all."""
+
+    def has_succeeded(self, _cluster: str, _run: str) -> bool:
+        return False
+
+    async def forget_success(self, _cluster: str, _run: str) -> None:
+        return

@@ -19,7 +19,7 @@ from talm.api.ocm import ManagedClusterAction, ManagedClusterView
 from talm.api.words import RUN_LABEL, Action, View
 from talm.errors import AlreadyExists, NotFound
 from talm.spokes.answers import NO_DEED, NO_QUESTION, Deed, Question, deed, question, remembered
-from talm.spokes.base import Order, PodTerms
+from talm.spokes.base import Order, PodTerms, Successes
 from talm.spokes.ledger import Created, Ledger, Present, number
 from talm.spokes.manifests import node_reader
 from talm.spokes.profile import DELETES, FIRST, Profile, Try
@@ -58,6 +58,7 @@ class Office:
     ledger: Ledger
     old_jobs: dict[str, tuple[str, ...]]  # cluster -> uids of Jobs seen in earlier runs
     terms: Callable[[str], PodTerms]  # of a cluster
+    successes: Successes
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,10 @@ class Desk:
     def is_old_job(self, uid: str) -> bool:
         """Whether this Job was seen in an earlier run."""
         return uid in self.office.old_jobs.get(self.cluster, ())
+
+    def has_succeeded(self) -> bool:
+        """Whether it is remembered that the Job of this run had succeeded."""
+        return self.office.successes.has_succeeded(self.cluster, self.order.run)
 
     def find_view(self, view: View) -> Present[ManagedClusterView] | None:
         """The view on the hub, whosever it is."""

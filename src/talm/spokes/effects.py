@@ -31,6 +31,7 @@ async def clean_up(desk: Desk) -> None:
     Whoever left it and whatever labels it carries: the names of both profiles.  A pending deletion of
     our namespace does what is wanted and stays.
     """
+    await desk.office.successes.forget_success(desk.cluster, desk.order.run)
     _remember_job(desk)
     reads_nodes = _may_read_nodes(desk)
     for view in _INSIDE:

@@ -40,7 +40,7 @@ def judge(seen: Seen, profile: Profile, order: Order) -> Sight:
     job = seen.view(View.JOB)
     if job.answer is Answer.FOUND:
         return _job_seen(job.result, seen, profile, order)
-    if seen.action(Action.NS_DELETE).succeeded == order.run:
+    if seen.has_succeeded() or seen.action(Action.NS_DELETE).succeeded == order.run:
         return Sight(Fact.JOB_SUCCEEDED, "the Job had succeeded when the clean-up was requested")
     if job.answer is not Answer.UNASKED:
         return _job_asked(job, seen, profile, order)

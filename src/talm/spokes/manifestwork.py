@@ -17,7 +17,7 @@ from dataclasses import replace
 from talm.api.ocm import ManagedCluster, ManifestWork
 from talm.core.due import Due
 from talm.core.model import Effect, Fact, Sight
-from talm.spokes.base import Order, PodTerms
+from talm.spokes.base import Order, PodTerms, Successes
 from talm.spokes.desk import Cache
 from talm.spokes.diagnosis import Stalls
 from talm.spokes.dues import due_in_work
@@ -28,7 +28,6 @@ from talm.spokes.patience import DEFAULT, Patience
 from talm.spokes.pokes import Pokes
 from talm.spokes.workdesk import (
     SpokeCheck,
-    Successes,
     WorkCache,
     WorkDesk,
     WorkHub,

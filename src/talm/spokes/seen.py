@@ -31,6 +31,10 @@ class Seen(Protocol):
         """Whether a Job with this uid was seen in an earlier run."""
         ...
 
+    def has_succeeded(self) -> bool:
+        """Whether it is remembered that the Job of this run had succeeded."""
+        ...
+
 
 def retry(deed: Deed, due: Fact, wait: Fact = Fact.SETTING_UP) -> Sight:
     """Another try of a failed action is due, or will be: the agent's words go along."""

@@ -26,7 +26,7 @@ from talm.api.words import RUN_LABEL, Action, View
 from talm.core.due import Due, Voice
 from talm.core.model import Effect, Sight
 from talm.spokes.answers import deed, outcome
-from talm.spokes.base import Order, PodTerms
+from talm.spokes.base import NothingRemembered, Order, PodTerms, Successes
 from talm.spokes.desk import Cache, Desk, Hub, Office
 from talm.spokes.diagnosis import Stalls
 from talm.spokes.dues import due_in_views
@@ -42,6 +42,8 @@ from talm.spokes.viewdiagnosis import diagnosed
 
 _VIEWS: Final = frozenset(View)
 _ACTIONS: Final[dict[str, Action]] = {action.value: action for action in Action}
+
+_NOTHING: Final = NothingRemembered()
 
 Key = tuple[str, str]  # (namespace = cluster, name)
 
@@ -63,6 +65,7 @@ class ViewActionTransport:
         namespace: str,
         now: Callable[[], dt.datetime],
         terms: Callable[[str], PodTerms] = lambda _: PodTerms(),
+        successes: Successes = _NOTHING,
         patience: Patience = DEFAULT,
         away: Callable[[str], dt.datetime | None] = lambda _: None,
     ) -> None:
@@ -76,6 +79,7 @@ class ViewActionTransport:
             ledger=Ledger(),
             old_jobs={},
             terms=terms,
+            successes=successes,
         )
         self._stalls = Stalls()
         self._hearing = Hearing()

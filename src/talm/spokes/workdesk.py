@@ -26,7 +26,7 @@ from talm.api.words import (
 )
 from talm.core.model import Effect, Fact, Sight
 from talm.errors import AlreadyExists, NotFound
-from talm.spokes.base import Order, PodTerms
+from talm.spokes.base import Order, PodTerms, Successes
 from talm.spokes.desk import Cache
 from talm.spokes.ledger import Created, Ledger, Present, number
 from talm.spokes.pokes import Pokes
@@ -68,18 +68,6 @@ class SpokeCheck(Protocol):
 
     async def make_way(self, cluster: str, order: Order) -> None:
         """Take back all that could meddle with what is about to be made."""
-        ...
-
-
-class Successes(Protocol):
-    """What is remembered of a run whose Job has succeeded when its work is gone."""
-
-    def has_succeeded(self, cluster: str, run: str) -> bool:
-        """Whether the Job of this run has succeeded on the cluster."""
-        ...
-
-    async def forget_success(self, cluster: str, run: str) -> None:
-        """The run begins anew there.  Raises `ApiError`."""
         ...
 
 

@@ -8,6 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from talm.api.cacherecord import CacheRecord
+from talm.api.cgu import PrecachingFailure, PrecachingSpec
+from talm.api.meta import changed
 from talm.api.ocm import ManagedCluster, ManagedClusterAction, ManagedClusterView, ManifestWork
 from talm.api.words import RUN_LABEL, Phase
 from talm.cli.explain import check_member, one_cluster, whole
@@ -16,6 +19,7 @@ from talm.cli.layout import plain
 from talm.cli.looking import Look, Read, look_at
 from talm.core.model import Cluster, Fact, Rules, Sight, Snapshot
 from talm.core.placements import run_id
+from talm.core.precache_spec import spec_hash
 from talm.errors import NoSuchObject
 from tests.cli.fleets import (
     NOT_ENABLED,
@@ -220,3 +224,38 @@ def test_a_view_of_a_namespace_that_is_not_ours_is_no_sight() -> None:
 def test_final_states_are_not_looked_at() -> None:
     over = a_cgu("up", {"c": Phase.SUCCEEDED, "d": Phase.FAILED})
     assert look_at(over, ["c", "d"], was_read(), NOW).seen.sights == {}
+
+
+def test_of_a_cached_cluster_the_hubs_record_is_told() -> None:
+    spec = PrecachingSpec(platform_image="registry.example.io/release@sha256:1")
+    assert SMALL.status.precaching is not None
+    stored = changed(SMALL.status.precaching, spec=spec)
+    of = changed(SMALL, status=changed(SMALL.status, precaching=stored))
+    name = next(c for c, word in (stored.status or {}).items() if word == "Succeeded")
+    known = {
+        "spec_hash": spec_hash(spec),
+        "at": "2022-01-27T19:00:00Z",
+        "result": "Succeeded",
+        "pinned": "true",
+    }
+    for records, text in (
+        (
+            {name: CacheRecord(**known)},
+            "cached for this specification at 2022-01-27T19:00:00Z, pinned",
+        ),
+        ({name: CacheRecord(**known | {"spec_hash": "another"})}, "pre-cached"),
+        ({}, "pre-cached"),
+    ):
+        page = one_cluster(looked(cgu=of, records=records), name)
+        assert page.why.seen.partition(";")[0] == text
+
+
+def test_a_cluster_that_is_asked_whether_it_is_still_cached_says_so() -> None:
+    text = "asked whether everything is still cached before the update starts: it was at T"
+    stored = SMALL.status.precaching
+    assert stored is not None
+    entry = PrecachingFailure(cluster="spoke-0003", reason="VerifyingCache", message=text)
+    status = changed(SMALL.status, precaching=changed(stored, failures=(entry,)))
+    why = one_cluster(looked(cgu=changed(SMALL, status=status)), "spoke-0003").why
+    assert why.seen.startswith(f"{text}; ")
+    assert why.waits_for == "the Job to end"

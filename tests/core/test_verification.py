@@ -12,7 +12,7 @@ from talm.api.progress import ProgressRecord
 from talm.api.words import Phase
 from talm.core.model import Move, Rules, Snapshot
 from talm.core.precache_spec import spec_hash
-from talm.core.verification import cached_at, record_of, send_back, why
+from talm.core.verification import cached_at, known_to_be_cached, record_of, send_back, why
 
 from .given import cgu
 
@@ -123,6 +123,16 @@ def test_nobody_is_asked_where_that_is_switched_off() -> None:
 
 
 def test_users_are_told_since_when_it_is_cached_or_that_nobody_knows() -> None:
-    assert why(cached()).startswith("cached at 2022-01-28T19:00:00Z: asked whether")
+    asked = "asked whether everything is still cached before the update starts"
+    assert why(cached()) == f"{asked}: it was at 2022-01-28T19:00:00Z"
     for found in (None, CacheRecord(), cached(result="PrecacheTimeout")):
-        assert why(found).startswith("nothing on the hub says that it is cached: asked whether")
+        assert why(found) == f"{asked}: no record on the hub says that it was"
+
+
+def test_people_read_since_when_a_cluster_is_cached_for_what_is_wanted_and_whether_pinned() -> None:
+    name, at = spec_hash(SPEC), "cached for this specification at 2022-01-28T19:00:00Z"
+    assert known_to_be_cached(cached(), name) == at
+    assert known_to_be_cached(cached(pinned="true"), name) == f"{at}, pinned"
+    assert known_to_be_cached(cached(pinned="false"), name) == f"{at}, not pinned"
+    for found in BAD:
+        assert known_to_be_cached(found, name) == ""

@@ -29,6 +29,7 @@ from talm.api.meta import changed
 from talm.errors import ApiError, NotFound
 from talm.hub.persist import Persister, difference, to_wire
 from talm.hub.store import Store
+from tests.core.given import NOW
 from tests.hub.fakehub import FakeHub, followed, merge, refusal
 from tests.hub.given import cgu, put_cgu
 
@@ -221,6 +222,22 @@ async def test_clocks_that_an_older_crd_prunes_go_on_from_memory(
     assert statuses(hub) == 1
     done = precaching({"c1": "Succeeded"})
     assert await persister.persist(recalled, done)
+    assert persister.recall(read(store)) == read(store)
+
+
+async def test_that_caches_are_being_verified_is_remembered_where_an_older_crd_prunes_it(
+    hub: FakeHub, store: Store, persister: Persister
+) -> None:
+    hub.pruned = ("verifyingSince",)
+    put_cgu(hub)
+    await hub.heard()
+    wanted = precaching({"c1": "NotStarted"}, verifying_since=NOW)
+    await persister.persist(read(store), wanted)
+    recalled = persister.recall(read(store))
+    assert recalled.status.precaching is not None
+    assert recalled.status.precaching.verifying_since == NOW
+    assert not await persister.persist(recalled, recalled.status)
+    assert await persister.persist(recalled, precaching({"c1": "Succeeded"}))
     assert persister.recall(read(store)) == read(store)
 
 

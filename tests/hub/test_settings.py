@@ -49,6 +49,8 @@ def test_the_defaults_need_a_workload_image_and_nothing_else() -> None:
         ({"bind_address": "localhost:65536"}, "it must be HOST:PORT"),
         ({"spoke_namespace": "kube-system"}, "spoke-namespace: the spoke namespace is 'kube-sy"),
         ({"shutdown_grace": float("inf")}, "shutdown-grace is inf: it must be positive"),
+        ({"verify_after": -1.0}, "verify-after is -1.0: it must be between 0 and 8760"),
+        ({"verify_after": float("nan")}, "verify-after is nan: it must be between"),
         ({"graph_timeout": float("nan")}, "graph-timeout is nan: it must be positive"),
     ],
     ids=str,
@@ -63,6 +65,13 @@ def test_what_makes_no_sense_is_refused_with_a_sentence(wrong: dict[str, Any], t
 def test_what_must_be_positive_is_not_zero(name: str) -> None:
     with pytest.raises(SetupError, match=f"{flag(name)} is 0: it must be positive"):
         check(settings(**{name: 0}))
+
+
+def test_caches_are_verified_after_a_day_but_not_where_that_is_off_or_nobody_could_answer() -> None:
+    assert settings().rules.verify_after == dt.timedelta(hours=24)
+    assert check(settings(verify_after=0.5)).rules.verify_after == dt.timedelta(minutes=30)
+    assert check(settings(verify_after=0)).rules.verify_after is None
+    assert settings(profile="existing").rules.verify_after is None
 
 
 @pytest.mark.parametrize(
@@ -124,7 +133,7 @@ def test_every_setting_has_a_reason_and_numbers_have_units() -> None:
     for field in dataclasses.fields(Settings):
         assert field.metadata["why"].endswith((".", ")"))
         if type(field.default) in (int, float) and field.name not in counts:
-            assert field.metadata["unit"] in ("seconds", "minutes")
+            assert field.metadata["unit"] in ("seconds", "minutes", "hours")
 
 
 def test_the_page_has_a_row_for_each() -> None:

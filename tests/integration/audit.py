@@ -20,6 +20,8 @@ class Call:
     resource: str
     subresource: str
     status: int
+    namespace: str = ""
+    name: str = ""
 
     @property
     def writes(self) -> bool:
@@ -39,4 +41,6 @@ def calls(log: Path) -> Iterator[Call]:
                 about.get("resource", ""),
                 about.get("subresource", ""),
                 (event.get("responseStatus") or {}).get("code", 0),
+                about.get("namespace", ""),
+                about.get("name", ""),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +33,10 @@ def seconds(clock: str) -> int:
     return hours * 3600 + minutes * 60 + rest
 
 
+def _span(clock: str) -> dt.timedelta | None:
+    return dt.timedelta(seconds=seconds(clock)) if clock else None
+
+
 def play(path: Path) -> str:
     """Run a scenario to its end and return its diary."""
     text = path.read_text()
@@ -39,7 +44,10 @@ def play(path: Path) -> str:
     world = World(
         {name: Spoke(name, _habits(habits or {})) for name, habits in script["clusters"].items()},
         {name: _policy(name, policy or {}) for name, policy in script["policies"].items()},
-        rules=Rules(vocabulary=Vocabulary(script.get("conditions", "manual"))),
+        rules=Rules(
+            vocabulary=Vocabulary(script.get("conditions", "manual")),
+            verify_after=_span(script.get("verify_after", "")),
+        ),
     )
     world.sources = SpecSources(config_name=script.get("config", ""))
     diary = Diary(world)
@@ -97,6 +105,9 @@ def _happen(world: World, diary: Diary, entry: dict[str, Any]) -> None:
             diary.note(f"{name} asks for {_one_line(releases)}")
             children = {cluster: _child(image) for cluster, image in releases.items()}
             world.policies[name].children.update(children)
+        case {"forget": cluster}:
+            diary.note(f"the record of {cluster} is deleted")
+            del world.records[cluster]
         case {"note": text}:
             diary.note(text)
         case _:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from talm.api.cgu import CguStatus, ClusterGroupUpgrade
+from talm.api.cacherecord import CacheRecord
+from talm.api.cgu import CguStatus, ClusterGroupUpgrade, PrecachingSpec
 from talm.api.meta import changed
 from talm.api.words import BAD_PHASES, FINAL_PHASES, FINALIZER, Phase
 from talm.core.decide import Decision, decide, has_succeeded_condition, is_over
@@ -37,6 +38,7 @@ from talm.core.model import (
 )
 from talm.core.placements import run_id
 from talm.core.settle import settle
+from talm.core.verification import ends, record_of
 
 from .spoke import EffectFailed, Spoke
 
@@ -122,6 +124,7 @@ class World:
         self.cgus: dict[str, Held] = {}
         self.runs: dict[str, str] = {}
         self.sources = SpecSources()
+        self.records: dict[str, CacheRecord] = {}
         self.happens: list[tuple[int, Callable[[], None]]] = []
         self.watchers: list[Callable[[Pass], None]] = []
         self.at_rest: list[Callable[[Held], None]] = []
@@ -233,7 +236,7 @@ class World:
         assert held.passes_now < SPINNING, f"{name} spins at {self.now}"
         seen = self.observe(held)
         decision = decide(seen)
-        outcomes = self._carry_out(held, decision)
+        outcomes = self._carry_out(held, seen, decision)
         settled = settle(seen, decision, outcomes)
         killed = self._rng.random() < self.faults.killed
         for watch in self.watchers:
@@ -282,6 +285,7 @@ class World:
             owners=self._owners(cgu),
             sources=self.sources,
             blockers=tuple(self._blocker(ref.name) for ref in cgu.spec.blocking_crs or ()),
+            records=dict(self.records),
             resolved={
                 self._root(policy).ref: dict(policy.children)
                 for policy in self.policies.values()
@@ -332,11 +336,12 @@ class World:
         words = {c.type: c.status for c in status.conditions or ()}
         return Blocker(name, held is not None, words.get("Succeeded", ""))
 
-    def _carry_out(self, held: Held, decision: Decision) -> Outcomes:
+    def _carry_out(self, held: Held, seen: Snapshot, decision: Decision) -> Outcomes:
         run = run_id(held.cgu.metadata)
         limit = held.cgu.spec.remediation_strategy.timeout * 60
         failed = {}
         for move in decision.moves:
+            self._note(seen, move)
             try:
                 self.spokes[move.cluster].carry_out(move.effects, run, self.now, limit)
             except EffectFailed as exc:
@@ -345,6 +350,19 @@ class World:
             return Outcomes(failed, "placements: 500")
         self._hub_objects(held, decision, clean=not failed)
         return Outcomes(failed)
+
+    def _note(self, seen: Snapshot, move: Move) -> None:
+        if not ends(seen, move):
+            return
+        meta, stored = seen.cgu.metadata, seen.cgu.status.precaching
+        self.records[move.cluster] = record_of(
+            move,
+            spec=(stored.spec if stored else None) or PrecachingSpec(),
+            run=run_id(meta),
+            cgu="/".join(meta.key),
+            now=self.time,
+            told=None,
+        )
 
     def _hub_objects(self, held: Held, decision: Decision, *, clean: bool) -> None:
         if decision.placements is not None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, TypeVar
 
 from talm.api import kinds
+from talm.api.cacherecord import CACHE_RECORD, RecordMap
 from talm.api.cgu import ClusterGroupUpgrade
 from talm.api.kinds import Kind
 from talm.api.ocm import ManagedCluster, ManagedClusterAction, ManagedClusterView, ManifestWork
@@ -43,6 +44,7 @@ from talm.spokes.workmanifests import diagnosis_name, work_name
 
 T = TypeVar("T")
 _VIEWS: Final = [Selected.named(kinds.VIEW, ManagedClusterView, view) for view in View]
+_RECORDS: Final = Selected.named(kinds.CONFIG_MAP, RecordMap, CACHE_RECORD)
 _ACTIONS: Final = [Selected.named(kinds.ACTION, ManagedClusterAction, action) for action in Action]
 _EXISTING_VIEWS: Final = frozenset({View.SPEC.value, View.ACCOUNT.value, View.BINDING.value})
 
@@ -90,6 +92,13 @@ async def look(client: Client, cgu: ClusterGroupUpgrade, clusters: Collection[st
         read_managed(client, wanted),
     )
     return look_at(cgu, wanted, Read(views, actions, works, managed), dt.datetime.now(dt.UTC))
+
+
+async def with_record(client: Client, looked: Look, cluster: str) -> Look:
+    """The look with what the hub says is cached on this cluster, as far as it may be read."""
+    found = await read(client, [cluster], _RECORDS)
+    records = {key[0]: made.data for key, made in found.objects.items() if made.data is not None}
+    return replace(looked, seen=replace(looked.seen, records=records))
 
 
 def _open(cgu: ClusterGroupUpgrade, clusters: Iterable[str]) -> list[str]:

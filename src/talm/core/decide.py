@@ -26,6 +26,7 @@ from .prepare import Prepared, prepare
 from .renewal import Change, renew
 from .rollout import Course, Limits, RolloutStep
 from .story import ENDS, Rollout, RolloutVerdict
+from .verification import send_back, verifying_since
 
 NO_MOVES: Final = FleetDecision()
 
@@ -47,6 +48,7 @@ class Decision:
 
     `placements` None: they are left as they are; `drop_placements`: all of this CGU's are deleted.
     The finalizer is changed last, and dropped only when every move was carried out.
+    `verifying_since` is what is to be stored while the CGU prepares (verification.py).
     """
 
     stage: Stage
@@ -57,6 +59,7 @@ class Decision:
     add_finalizer: bool = False
     drop_finalizer: bool = False
     rollout: RolloutStep | None = None
+    verifying_since: dt.datetime | None = None
     gate: RolloutVerdict | None = None
 
     @property
@@ -127,11 +130,11 @@ def _prepare(seen: Snapshot) -> Decision:
     fleet = decide_fleet(seen, plan, held=held, enabled=seen.cgu.spec.enable, waiting=found.waiting)
     if found.renewal is not None and found.change is Change.DUE:
         fleet = renew(seen, found.renewal, fleet)
+    asked = verifying_since(seen.cgu.status)
     if held:
-        return Decision(Stage.PREPARING, found, fleet)
-    base = Decision(
-        Stage.PREPARING, found, fleet, placements=_placements(seen, found.assessment.refs, {})
-    )
+        return Decision(Stage.PREPARING, found, fleet, verifying_since=asked)
+    placements = _placements(seen, found.assessment.refs, {})
+    base = Decision(Stage.PREPARING, found, fleet, placements=placements, verifying_since=asked)
     if required and not _is_precached(seen, found):
         return base
     return _begin(seen, base, found)
@@ -145,7 +148,7 @@ def _is_precached(seen: Snapshot, found: Prepared) -> bool:
 
 
 def _begin(seen: Snapshot, base: Decision, found: Prepared) -> Decision:
-    """Pre-caching is done or not asked for: end, wait at a gate, or begin the remediation."""
+    """Pre-caching is done or not asked for: end, wait at a gate, ask who is still cached, or begin."""
     phases = stored_phases(seen.cgu.status)
     left = found.plan
     if found.precaching_required:
@@ -154,7 +157,17 @@ def _begin(seen: Snapshot, base: Decision, found: Prepared) -> Decision:
             return _ending(seen, base, Rollout.ALL_FAILED_PRECACHING)
     closed = first_gate(seen)
     if closed is not None:
-        return replace(base, gate=closed)
+        return replace(base, gate=closed, verifying_since=None)
+    if base.verifying_since is None and found.specs is not None:
+        back = send_back(seen, left, found.specs.hash_of)
+        if back:
+            fleet = replace(base.fleet, moves=(*base.fleet.moves, *back))
+            return replace(base, fleet=fleet, verifying_since=seen.now)
+    return _begin_with(seen, replace(base, verifying_since=None), found, left)
+
+
+def _begin_with(seen: Snapshot, base: Decision, found: Prepared, left: tuple[str, ...]) -> Decision:
+    """The remediation of those who are left begins."""
     canaries = seen.cgu.spec.remediation_strategy.canaries or ()
     compliant = [c for c in found.selection.clusters if c not in set(found.plan)]
     course = Course(

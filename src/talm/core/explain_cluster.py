@@ -19,6 +19,8 @@ from .decide import stored_course
 from .explain import Explanation, Situation, explain_cgu, filled
 from .fleet import is_running, limit_of, stored_phases, stored_waits
 from .model import Fact, Sight, Snapshot
+from .specifications import stored_specifications
+from .verification import VERIFYING, known_to_be_cached
 
 
 def explain_row(phase: Phase, fact: Fact) -> Explanation:
@@ -71,7 +73,7 @@ class Explainer:
             since = entry.since if entry is not None else None
             waits = "nobody: it has failed and is left out of the update"
             return Explanation(waits, do, text, since)
-        if entry is not None and entry.reason not in hindrances.REASONS:
+        if entry is not None and entry.reason not in {*hindrances.REASONS, VERIFYING}:
             return _in_its_way(self._seen, cluster, entry)
         whole = self._whole
         if whole.situation is not Situation.PRECACHING and phase in precache.BEFORE_SETUP:
@@ -79,7 +81,15 @@ class Explainer:
         row = _with_hindrance(
             _row(self._seen, cluster, phase), self._seen.sights.get(cluster), entry
         )
+        if entry is not None and entry.reason == VERIFYING:
+            row = replace(row, seen=f"{entry.message}; {row.seen}" if row.seen else entry.message)
         return _timed(self._seen, cluster, phase, row)
+
+    def _cached(self, cluster: str) -> str:
+        """What is known of its images."""
+        stored = stored_specifications(self._seen.cgu.status)
+        wanted = stored.hash_of(cluster) if stored is not None else ""
+        return known_to_be_cached(self._seen.records.get(cluster), wanted) or "pre-cached"
 
     def _beyond_precaching(self, cluster: str, phase: Phase | None) -> Explanation:
         """It has its images, or needs none: the update, or what the whole CGU waits for."""
@@ -95,7 +105,7 @@ class Explainer:
             name = course.policies[index].name if index < len(course.policies) else ""
             waits = f"the cluster to comply with policy {name}"
             return replace(why, waits_for=waits, seen="")
-        parts = ("pre-cached" if phase is Phase.SUCCEEDED else "", why.seen)
+        parts = (self._cached(cluster) if phase is Phase.SUCCEEDED else "", why.seen)
         return replace(why, seen="; ".join(part for part in parts if part))
 
 

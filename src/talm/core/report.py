@@ -20,8 +20,8 @@ from .fleet import Phases, stored_phases
 from .happenings import precaching_events
 from .hindrances import hindrance, with_known_cause
 from .model import UNSEEN, EventNote, Move, Snapshot
-from .precache import BEFORE_SETUP
 from .silence import silence
+from .verification import verifying_since
 
 # Reasons of entries that are no end: ours.
 OTHER_CGU: Final = "WaitingForOtherCGU"
@@ -47,7 +47,8 @@ def failures(
 ) -> tuple[PrecachingFailure, ...]:
     """Why each cluster that failed did, and why others wait; all of them, in any order.
 
-    `waiting`: reason and message of those who may not begin yet (renewal.py).  An entry keeps
+    `waiting`: reason and message of open ones that wait for others (renewal.py) or are asked whether
+    everything is still cached (verification.py).  An entry keeps
     its `since` while its reason stays.  `causes.shown` are those that are stored.
     """
     before = (seen.cgu.status.precaching.failures if seen.cgu.status.precaching else None) or ()
@@ -60,7 +61,7 @@ def failures(
     entries = []
     for cluster, phase in phases.items():
         found = _cause(seen, cluster, phase, failed, complaints)
-        if found is None and phase in BEFORE_SETUP:
+        if found is None and phase not in FINAL_PHASES:
             found = waiting.get(cluster)
         if phase in BAD_PHASES:
             entries.append(_failed(seen, cluster, phase, ends.get(cluster, ""), old.get(cluster)))
@@ -127,7 +128,12 @@ def _outdated_events(name: str, before: CguStatus, after: CguStatus) -> Iterable
         phase is Phase.NOT_STARTED and was.get(cluster) in FINAL_PHASES
         for cluster, phase in stored_phases(after).items()
     )
-    if back:
+    if back and verifying_since(after) is not None and verifying_since(before) is None:
+        text = f"{back} clusters are asked whether everything is still cached"
+        yield EventNote(
+            "CguVerifyingCache", "VerifyingCache", f"ClusterGroupUpgrade {name}: {text}"
+        )
+    elif back:
         text = f"what is to be cached has changed, {back} clusters are brought up to date"
         yield EventNote(
             "CguPrecachingOutdated", "BuildingPrecacheSpec", f"ClusterGroupUpgrade {name}: {text}"

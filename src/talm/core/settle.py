@@ -29,6 +29,7 @@ from .prepare import FIVE_MINUTES, Prepared
 from .renewal import Change
 from .specifications import to_wire
 from .story import Precaching, PrecachingVerdict, Rollout, RolloutVerdict, Story
+from .verification import reasons, verifying_since
 
 
 def settle(seen: Snapshot, decision: Decision, outcomes: Outcomes) -> Settled:
@@ -164,13 +165,14 @@ def _precaching_fields(
     stored = status.precaching
     if stored is None and not found.precaching_required:
         return status
+    asked = _verifying_since(seen, decision, outcomes)
     failed = report.failures(
         seen,
         phases,
         decision.moves,
         outcomes.failed,
         decision.fleet.complaints,
-        waiting=_waiting(found),
+        waiting=(reasons(seen, phases) if asked is not None else {}) | _waiting(found),
     )
     before, spec = stored_phases(seen.cgu.status), _spec(found, stored)
     anew = progress.begins_anew(before, phases, renewed=found.change is Change.DUE)
@@ -178,6 +180,7 @@ def _precaching_fields(
         spec=spec,
         specs=_specs(found, stored, phases),
         status={cluster: phase.value for cluster, phase in phases.items()} or None,
+        verifying_since=asked,
         clusters=(found.plan if _is_judged(found) else stored.clusters if stored else None) or None,
         waits=settle_waits(seen, phases, held=found.held, waiting=found.waiting) or None,
         failures=causes.shown(failed) or None,
@@ -219,6 +222,13 @@ def _waiting(found: Prepared) -> dict[str, tuple[str, str]]:
     return dict.fromkeys(found.waiting, (report.SPEC_UNKNOWN, why)) if why else {}
 
 
+def _verifying_since(seen: Snapshot, decision: Decision, outcomes: Outcomes) -> dt.datetime | None:
+    """A start that could not be carried out leaves it as it was: nobody is asked again."""
+    if decision.rollout is not None and outcomes.hub_failed:
+        return verifying_since(seen.cgu.status)
+    return decision.verifying_since
+
+
 def _placement_fields(status: CguStatus, decision: Decision) -> CguStatus:
     wanted = decision.placements or ()
     names = tuple(sorted(w.name for w in wanted)) or None
@@ -248,7 +258,9 @@ def _completed(status: CguStatus, now: dt.datetime, *, dropped: bool) -> CguStat
     fields: dict[str, Any] = {"status": UpgradeStatus(started_at=started, completed_at=now)}
     if status.precaching is not None:
         known = progress.at_the_end(status.precaching.progress, stored_phases(status))
-        fields["precaching"] = changed(status.precaching, waits=None, progress=known)
+        fields["precaching"] = changed(
+            status.precaching, waits=None, verifying_since=None, progress=known
+        )
     if dropped:
         fields |= {"placements": None, "placement_bindings": None, "safe_resource_names": None}
     return changed(status, **fields)

@@ -119,8 +119,17 @@ def reasons(seen: Snapshot, phases: Mapping[str, Phase]) -> dict[str, tuple[str,
 
 
 def why(record: CacheRecord | None) -> str:
-    """Why a cluster is asked, for its user."""
+    """Why a cluster is asked, for its user; up to the colon it is the same for all."""
     asked = "asked whether everything is still cached before the update starts"
     if record is None or record.result != Phase.SUCCEEDED or not record.at:
-        return f"nothing on the hub says that it is cached: {asked}"
-    return f"cached at {record.at}: {asked}"
+        return f"{asked}: no record on the hub says that it was"
+    return f"{asked}: it was at {record.at}"
+
+
+def known_to_be_cached(record: CacheRecord | None, wanted: str) -> str:
+    """What the record says of the specification with this hash, for people; "" when nothing."""
+    at = cached_at(record, wanted)
+    if record is None or at is None:
+        return ""
+    pinned = {"true": ", pinned", "false": ", not pinned"}.get(record.pinned, "")
+    return f"cached for this specification at {at:%Y-%m-%dT%H:%M:%SZ}{pinned}"

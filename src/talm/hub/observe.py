@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from talm.api.cacherecord import CacheRecord
 from talm.api.cgu import ClusterGroupUpgrade, PolicyRef, PrecachingSpec
 from talm.api.pod import Nodes
 from talm.api.words import (
@@ -15,7 +16,7 @@ from talm.api.words import (
     ConditionType,
     Phase,
 )
-from talm.core.decide import has_succeeded_condition, is_over
+from talm.core.decide import has_succeeded_condition, is_over, stored_course
 from talm.core.fleet import stored_phases
 from talm.core.model import (
     Blocker,
@@ -35,6 +36,7 @@ from talm.core.precache_spec import workload_image
 from talm.core.selection import select
 from talm.core.specifications import Specifications, stored_specifications
 from talm.core.variants import Resolved, Variant, variants
+from talm.core.verification import verifying_since
 from talm.spokes.base import Order, PodTerms, Transport
 
 from .graph import UpdateGraph
@@ -101,6 +103,7 @@ class Observer:
             placement_problems=self._placement_problems(key),
             watched_since=self._watched_since(),
             resolved=resolved,
+            records=self._records(cgu),
         )
 
     def order(self, cgu: ClusterGroupUpgrade, specs: Specifications | None = None) -> Order:
@@ -163,6 +166,17 @@ class Observer:
             if phase is not Phase.NOT_STARTED or sight.fact is not Fact.UNASKED:
                 sights[cluster] = sight
         return sights
+
+    def _records(self, cgu: ClusterGroupUpgrade) -> dict[str, CacheRecord]:
+        """What the hub says is cached; nobody wants to know but for an update that is about to start."""
+        spec, status = cgu.spec, cgu.status
+        is_near = spec.enable or verifying_since(status) is not None
+        if not (is_near and spec.pre_caching) or stored_course(status) is not None:
+            return {}
+        if self._rules.verify_after is None:
+            return {}
+        found = {c: self._store.records.get(c) for c in stored_phases(status)}
+        return {cluster: record for cluster, record in found.items() if record is not None}
 
     def _owners(self, cgu: ClusterGroupUpgrade) -> dict[str, str]:
         """Whose cluster: the oldest CGU that has claimed it and not finished there.

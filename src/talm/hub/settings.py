@@ -87,6 +87,11 @@ class Settings:
         10, "Once a CGU is enabled, a cluster that has been unavailable or silent for longer fails. The hub "
         "itself needs 5 to 10 minutes to notice an outage.", unit="minutes",
     )  # fmt: skip
+    verify_after: float = setting(
+        24.0, "Before its update starts, a cluster that was cached longer ago, or of which the hub has no "
+        "record, is asked whether everything is still there; what has gone is pulled again first. 0: "
+        "nobody is asked. Profile existing cannot ask.", unit="hours",
+    )  # fmt: skip
     workload_silence: int = setting(
         WORKLOAD_S, "A workload that has told nothing new for so long counts as silent, beside what the way "
         "takes: twice the interval of a view, or agent-poll where a work is not told of by events. It tells "
@@ -146,12 +151,14 @@ class Settings:
     @property
     def rules(self) -> Rules:
         """The part of the settings that decides."""
+        asks = self.verify_after > 0 and self.profile == "talm"
         images = tuple(i.strip() for i in self.allowed_workload_images.split(",") if i.strip())
         return Rules(
             vocabulary=Vocabulary(self.conditions),
             setup_deadline=dt.timedelta(minutes=self.setup_deadline),
             unavailable_grace=dt.timedelta(minutes=self.unavailable_grace),
             allowed_workload_images=images,
+            verify_after=dt.timedelta(hours=self.verify_after) if asks else None,
             unpins=self.profile == "talm" and self.image_store != StoreKind.OCI_LAYOUT,
         )
 
@@ -184,6 +191,7 @@ POSITIVE: Final = (
 
 
 HIGHEST_PORT: Final = 65_535
+LONGEST_H: Final = 24 * 365  # no cache is believed for longer than that
 
 
 def check(settings: Settings) -> Settings:
@@ -205,6 +213,10 @@ def check(settings: Settings) -> Settings:
             )
         if field.name in POSITIVE and not (value > 0 and math.isfinite(value)):
             raise SetupError(f"{flag(field.name)} is {value}: it must be positive")
+    if not 0 <= settings.verify_after <= LONGEST_H:
+        raise SetupError(
+            f"verify-after is {settings.verify_after}: it must be between 0 and {LONGEST_H}"
+        )
     if settings.transport == "manifest-work" and settings.profile != "talm":
         raise SetupError(
             f"transport manifest-work carries profile talm alone, not {settings.profile}"

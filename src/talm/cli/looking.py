@@ -208,16 +208,6 @@ def _namespace(views: Mapping[Key, ManagedClusterView]) -> str:
     return next((name for name in asked if name), MANUAL_NAMESPACE)
 
 
-def _with_holders(sight: Sight, view: ManagedClusterView | None) -> Sight:
-    """Of a namespace that does not go, what the spoke says is left in it."""
-    if sight.fact is not Fact.LEFTOVERS or view is None or view.status is None:
-        return sight
-    result = view.status.result
-    conditions = (result.status.conditions if result and result.status else None) or ()
-    held = "; ".join(c.message for c in conditions if c.status == "True" and c.message)
-    return replace(sight, note=f"{sight.note}; {held}") if held else sight
-
-
 def _with_record(sight: Sight) -> Sight:
     """Of a Job at work, what its workload has told."""
     told = read_record(sight.progress)

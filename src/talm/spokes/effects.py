@@ -149,11 +149,16 @@ async def withdraw(desk: Desk) -> None:
     await _drop_views(desk)
 
 
-async def make_way(desk: Desk) -> None:
-    """Take back what could meddle with what another transport is about to make: deletions and views."""
+async def make_way(desk: Desk) -> bool:
+    """Take back what could meddle with what another transport is about to make: deletions and views.
+
+    True: a deletion was among it that an agent may be carrying out at this moment.
+    """
+    may_run = desk.action(Action.NS_DELETE).may_run
     await _call_off_deletion(desk)
     await _withdraw_creations(desk)
     await _drop_views(desk)
+    return may_run
 
 
 EFFECTS: Final[Mapping[Effect, Callable[[Desk], Awaitable[None]]]] = MappingProxyType(

@@ -27,6 +27,7 @@ from talm.spokes.manifests import check_spoke_namespace
 from talm.spokes.patience import DEFAULT, Patience
 from talm.spokes.pokes import Pokes
 from talm.spokes.workdesk import (
+    IN_FLIGHT,
     SpokeCheck,
     WorkCache,
     WorkDesk,
@@ -74,6 +75,7 @@ class ManifestWorkTransport:
             ledger=Ledger(),
             pokes=Pokes(),
             going={},
+            called_off={},
             successes=successes,
         )
         self._hearing = Hearing()
@@ -93,8 +95,25 @@ class ManifestWorkTransport:
         if left is not None:
             return left
         if self._office.checked(cluster):
-            return self._office.check.look(cluster, order, now)
+            return self._checked(cluster, order, now)
         return Sight(Fact.CLEAN, "no work of pre-caching is there")
+
+    def _checked(self, cluster: str, order: Order, now: dt.datetime) -> Sight:
+        """What the cluster's other agents show, clean only when they delete nothing any more.
+
+        The work agent does not wait for them: a deletion that is carried out twice, since its end got
+        lost, would take what the work has made.
+        """
+        sight = self._office.check.look(cluster, order, now)
+        called_off = self._office.called_off.get(cluster)
+        left = dt.timedelta()
+        if called_off is not None:
+            left = called_off + IN_FLIGHT - now
+        elif sight.fact is Fact.CLEAN:
+            left = self._office.check.deletes_for(cluster, order, now)
+        if left <= dt.timedelta():
+            return sight
+        return Sight(Fact.UNANSWERED, "waiting for the end of the deletion", left)
 
     def leftovers(self, cluster: str, order: Order, now: dt.datetime) -> Sight | None:
         """Works of whichever run that must have gone first; None: there are none."""

@@ -25,7 +25,7 @@ from talm.api.progress import RECORD_KEY
 from talm.api.words import RUN_LABEL, Action, View
 from talm.core.due import Due, Voice
 from talm.core.model import Effect, Sight
-from talm.spokes.answers import deed, outcome
+from talm.spokes.answers import State, deed, outcome
 from talm.spokes.base import NothingRemembered, Order, PodTerms, Successes
 from talm.spokes.desk import Cache, Desk, Hub, Office
 from talm.spokes.diagnosis import Stalls
@@ -44,6 +44,9 @@ _VIEWS: Final = frozenset(View)
 _ACTIONS: Final[dict[str, Action]] = {action.value: action for action in Action}
 
 _NOTHING: Final = NothingRemembered()
+_LAST_WORD: Final = dt.timedelta(seconds=30)
+_REPEATED_WITHIN: Final = dt.timedelta(seconds=5)
+_ENDED: Final = dt.timedelta()
 
 Key = tuple[str, str]  # (namespace = cluster, name)
 
@@ -98,9 +101,23 @@ class ViewActionTransport:
         for effect in effects:
             await EFFECTS[effect](Desk(self._office, cluster, order, self._office.now()))
 
-    async def make_way(self, cluster: str, order: Order) -> None:
-        """Take back all that could meddle with what another transport is about to make there."""
-        await make_way(Desk(self._office, cluster, order, self._office.now()))
+    def deletes_for(self, cluster: str, order: Order, now: dt.datetime) -> dt.timedelta:
+        """How long a deletion of the namespace may yet be carried out once more; zero: it has ended.
+
+        An agent repeats a deletion whose end it could not tell, and at once one that found nothing to
+        delete.  Whoever says nothing for so long has lost the word for good.
+        """
+        deletion = Desk(self._office, cluster, order, now).action(Action.NS_DELETE)
+        if deletion.state is State.PENDING:
+            return max(dt.timedelta(), _LAST_WORD - deletion.age)
+        return max(dt.timedelta(), _REPEATED_WITHIN - deletion.age) if deletion.moot else _ENDED
+
+    async def make_way(self, cluster: str, order: Order) -> bool:
+        """Take back all that could meddle with what another transport is about to make there.
+
+        True: a deletion was among it that an agent may be carrying out at this moment.
+        """
+        return await make_way(Desk(self._office, cluster, order, self._office.now()))
 
     def watch(self, on_change: Callable[[str], None]) -> None:
         """Call `on_change(cluster)` whenever a view or action of pre-caching has changed."""

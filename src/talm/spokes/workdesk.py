@@ -34,6 +34,9 @@ from talm.spokes.workmanifests import diagnosis_name, work_body, work_name, work
 
 # The longest that a deletion of ours is believed without the cache's showing it.
 SHOWN_WITHIN: Final = dt.timedelta(seconds=60)
+# An action takes an agent 20 to 50 ms, and a busy one some seconds: so long one that was taken back may
+# still be carried out.
+IN_FLIGHT: Final = dt.timedelta(seconds=3)
 BY_CLUSTER: Final = "cluster"
 
 
@@ -66,8 +69,15 @@ class SpokeCheck(Protocol):
 
     async def carry_out(self, cluster: str, effects: tuple[Effect, ...], order: Order) -> None: ...
 
-    async def make_way(self, cluster: str, order: Order) -> None:
-        """Take back all that could meddle with what is about to be made."""
+    def deletes_for(self, cluster: str, order: Order, now: dt.datetime) -> dt.timedelta:
+        """How long a deletion of the namespace may yet be carried out once more; zero: it has ended."""
+        ...
+
+    async def make_way(self, cluster: str, order: Order) -> bool:
+        """Take back all that could meddle with what is about to be made.
+
+        True: a deletion was among it that an agent may be carrying out at this moment.
+        """
         ...
 
 
@@ -76,7 +86,8 @@ class WorkOffice:
     """What all clusters share.
 
     `checked`: whether a cluster's other agents answer, so that `check` can be asked about it.
-    `going`: uids of works that we have deleted.
+    `going`: uids of works that we have deleted.  `called_off`: when a deletion of the namespace was taken
+    back that the cluster's agent may have been carrying out.
     """
 
     hub: WorkHub
@@ -90,6 +101,7 @@ class WorkOffice:
     ledger: Ledger
     pokes: Pokes
     going: dict[str, dt.datetime]
+    called_off: dict[str, dt.datetime]
     successes: Successes
 
 

@@ -59,7 +59,10 @@ async def prepare(desk: WorkDesk) -> None:
     """
     found = desk.work()
     if found is None:
-        await desk.office.check.make_way(desk.cluster, desk.order)
+        if await desk.office.check.make_way(desk.cluster, desk.order):
+            desk.office.called_off[desk.cluster] = desk.now
+            return  # its turn comes when nobody can be at it any more
+        desk.office.called_off.pop(desk.cluster, None)
         await desk.create()
         return
     work = found.cached

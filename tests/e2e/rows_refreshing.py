@@ -35,7 +35,8 @@ async def polls(stage: Stage) -> None:
         reads = await stage.read_times(kinds.CONFIG_MAP, "cm", 5)
     stage.note("the first read does not wait", reads[0].moment - created < 20 * SECOND)
     stage.note("the second waits for the interval", reads[1].moment >= flip + 3 * SECOND)
-    stage.note("the others do too", _gaps(reads[3:])[0] >= 2.5 * SECOND)
+    # From a moment that was late on a busy machine it is less than the interval.
+    stage.note("the others do too", _gaps(reads[3:])[0] >= 1.5 * SECOND)
 
 
 @row("1.4(1)", "the interval is 30 s when it is 0 or absent")

@@ -32,11 +32,11 @@ async def polls(stage: Stage) -> None:
     async with stage.step("it changes: nobody tells the hub"):
         await stage.put_data("cm", "1")
         await stage.shows("v", "1")
-        reads = await stage.read_times(kinds.CONFIG_MAP, "cm", 5)
+        reads = await stage.read_times(kinds.CONFIG_MAP, "cm", 6)
     stage.note("the first read does not wait", reads[0].moment - created < 20 * SECOND)
     stage.note("the second waits for the interval", reads[1].moment >= flip + 3 * SECOND)
-    # From a moment that was late on a busy machine it is less than the interval.
-    stage.note("the others do too", _gaps(reads[3:])[0] >= 1.5 * SECOND)
+    # One that comes late on a busy machine has the next one come sooner after it.
+    stage.note("the others do too", max(_gaps(reads[3:])) >= 2.5 * SECOND)
 
 
 @row("1.4(1)", "the interval is 30 s when it is 0 or absent")

@@ -104,6 +104,7 @@ async def test_status_of_a_run_shows_what_the_clusters_have_told(
         assert "the Job to end" in told_why and "PrecacheTimeout" in told_why
 
 
+@pytest.mark.long
 async def test_a_cluster_whose_namespace_does_not_go_is_explained(scenes: SetScene) -> None:
     async with scenes(2, scenario=hanging) as scene, scene.operator():
         stuck, _ = scene.names

@@ -38,6 +38,7 @@ async def test_a_cgu_deleted_in_mid_run_leaves_nothing(scenes: SetScene) -> None
         await scene.is_clean()
 
 
+@pytest.mark.long
 async def test_a_cgu_deleted_while_it_updates_takes_its_placements_along(scenes: SetScene) -> None:
     async with (
         scenes(2, policies=lambda _c, _p: PolicyPlan(remediation_s=None)) as scene,
@@ -73,6 +74,7 @@ async def test_the_finalizer_waits_for_no_cluster_and_the_deletes_stay_for_the_o
         scene.each_job_ran_once()
 
 
+@pytest.mark.long
 async def test_a_cgu_that_is_deleted_and_made_anew_runs_anew(scenes: SetScene) -> None:
     async with scenes(2, scenario=first_lasts(60.0)) as scene, scene.operator():
         await scene.create("up")

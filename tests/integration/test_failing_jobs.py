@@ -66,6 +66,7 @@ async def test_a_cgu_all_of_whose_jobs_fail_ends_and_says_so(scenes: SetScene) -
         await scene.is_clean()
 
 
+@pytest.mark.long
 async def test_a_job_that_meets_its_deadline_times_out_that_cluster_alone(
     scenes: SetScene,
 ) -> None:

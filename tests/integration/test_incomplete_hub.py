@@ -49,6 +49,7 @@ async def are_gone(client: Client) -> bool:
     return not await client.serves(kinds.VIEW) and not await client.serves(kinds.ACTION)
 
 
+@pytest.mark.long
 async def test_a_cgu_whose_policy_comes_late_goes_on_when_it_is_there(scenes: SetScene) -> None:
     async with scenes(2) as scene, scene.operator():
         await scene.create("up", managedPolicies=["late"], enable=True)

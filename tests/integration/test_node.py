@@ -252,6 +252,7 @@ async def test_an_image_that_the_registry_lacks_fails_the_job_with_its_name(
     assert json.loads(found["data"][RECORD_KEY])["errorClass"] == "ImageNotFound"
 
 
+@pytest.mark.long
 async def test_a_second_attempt_says_how_the_first_one_ended(
     api: Client, node: SimulatedNode, namespace: str, registry: Registry
 ) -> None:
@@ -351,6 +352,7 @@ async def test_a_running_pod_is_shown_as_a_kubelet_shows_it(
     assert "running" in state_of(pod)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("script", ["", "trap '' TERM;"], ids=["polite", "deaf"])
 async def test_deleting_the_namespace_ends_the_process_and_the_pod(
     api: Client, node: SimulatedNode, namespace: str, script: str

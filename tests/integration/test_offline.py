@@ -110,6 +110,7 @@ async def test_an_enabled_cgu_gives_up_a_cluster_that_stays_away_and_never_start
         assert scene.job_runs() == {away: ran, **dict.fromkeys(others, 1)}
 
 
+@pytest.mark.long
 async def test_a_cluster_that_was_never_reached_is_given_up_and_never_starts(
     scenes: SetScene,
 ) -> None:

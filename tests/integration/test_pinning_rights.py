@@ -277,6 +277,7 @@ def command_of(
     return container["command"][2:], variables | {"TALM_STORE": f"oci-layout:{store}"} | account
 
 
+@pytest.mark.long
 async def test_the_job_that_unpins_deletes_its_own_namespace_and_may_delete_no_other(
     spoke: Spoke, tmp_path: Path
 ) -> None:

@@ -88,6 +88,7 @@ async def test_sigterm_ends_the_operator_well_and_another_leads_at_once(scenes: 
             scene.each_job_ran_once()
 
 
+@pytest.mark.long
 async def test_an_operator_whose_lease_was_taken_ends_with_code_3(scenes: SetScene) -> None:
     async with scenes(1) as scene, scene.operator() as operator:
         thief = {"spec": {"holderIdentity": "somebody else"}}
@@ -135,6 +136,7 @@ async def existing_operator(client: Client) -> AsyncIterator[None]:
             await client.delete(kinds.LEASE, EXISTING_OPERATOR_LEASE, namespace)
 
 
+@pytest.mark.long
 async def test_the_existing_operator_at_work_is_respected_but_for_a_takeover(
     scenes: SetScene,
 ) -> None:

@@ -46,6 +46,7 @@ async def test_every_cluster_unpins_once_when_the_cgu_completes(scenes: SetScene
         assert unpinned(scene) == scene.names
 
 
+@pytest.mark.long
 async def test_a_cluster_that_is_away_unpins_when_it_is_back_and_nobody_waits_for_it(
     scenes: SetScene,
 ) -> None:

@@ -106,10 +106,8 @@ class ManifestWorkTransport:
         """
         sight = self._office.check.look(cluster, order, now)
         called_off = self._office.called_off.get(cluster)
-        left = dt.timedelta()
-        if called_off is not None:
-            left = called_off + IN_FLIGHT - now
-        elif sight.fact is Fact.CLEAN:
+        left = called_off + IN_FLIGHT - now if called_off is not None else dt.timedelta()
+        if left <= dt.timedelta() and sight.fact is Fact.CLEAN:
             left = self._office.check.deletes_for(cluster, order, now)
         if left <= dt.timedelta():
             return sight

@@ -1,7 +1,7 @@
 """Play the fault matrix.
 
     python -m tests.matrix                      every row, 200 clusters each, both transports; writes the page
-    python -m tests.matrix --short              20 clusters each, and one mixture: what CI runs
+    python -m tests.matrix --short              20 clusters each, and one mixture: some ten minutes
     python -m tests.matrix --row flap --row stuck --transport manifest-work --clusters 50
 
 A line for each row as it ends; exit code 1 when something is not as it must be.

@@ -100,6 +100,24 @@ def test_one_that_tells_of_it_by_itself_does_not() -> None:
     assert wait(pokes, active(60), 1) is None
 
 
+def beginnings(pokes: Pokes, number: int, *, asked: bool) -> None:
+    """Jobs of other clusters begin."""
+    for index in range(number):
+        cluster = f"{asked}{index}"
+        pokes.heard(cluster, "u", begun=False, now=NOW)
+        if asked:
+            pokes.poked(cluster, after(1), None)
+        pokes.heard(cluster, "u", begun=True, now=after(2))
+
+
+def test_where_most_agents_tell_by_themselves_a_late_one_is_given_more_time() -> None:
+    pokes = known()
+    beginnings(pokes, 20, asked=False)
+    assert wait(pokes, PENDING) == 30
+    beginnings(pokes, 20, asked=True)
+    assert wait(pokes, PENDING) == 5
+
+
 def test_a_cluster_that_has_returned_is_asked_once() -> None:
     pokes = known(begun=True)
     back = after(100)

@@ -6,7 +6,8 @@ shortly after the setup, since Jobs begin at once, and when the record says that
 poke is a write on the hub, so there are few of them, and never one for the whole fleet.
 
 Which kind an agent is, is measured: where a poke brings the beginning of a Job to light, the events
-did not.
+did not.  Where most agents tell unasked, a late one is slow rather than of the other kind, and so may the
+hub be: it is given more time, since pokes would slow down a busy hub further.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ from talm.core.model import Fact, Sight
 # After the setup: 5, 10 and 20 s after the last news; whoever has not begun by then is slow itself.
 FIRST_WAIT: Final = dt.timedelta(seconds=5)
 START_POKES: Final = 3
+# The same where most of the fleet's latest Jobs were told of unasked.
+SURE_WAIT: Final = dt.timedelta(seconds=30)
+_MOST: Final = 0.5
+_LATEST: Final = 0.1  # the weight of the latest beginning
 # Near the end: as the record foretells, 30 s apart at least, ten times at most.  A foretold end that
 # is over an hour away will be foretold better by then, and the agent's own polls tell it.
 LEAST_WAIT: Final = dt.timedelta(seconds=30)
@@ -66,6 +71,7 @@ class Pokes:
 
     _agents: dict[str, Agent] = field(default_factory=dict)
     _polling: set[str] = field(default_factory=set)
+    _unasked: float = 0.0  # the share of beginnings that were told unasked, the latest above all
 
     def heard(self, cluster: str, uid: str, *, begun: bool, now: dt.datetime) -> None:
         """Take note of news of the work; `begun`: its Job is active or has ended."""
@@ -73,8 +79,8 @@ class Pokes:
         if agent is None or agent.uid != uid:
             self._agents[cluster] = Agent(uid, now, begun=begun)
             return
-        if begun and not agent.begun and agent.poked and now - agent.poked <= ANSWER:
-            self._polling.add(cluster)
+        if begun and not agent.begun:
+            self._has_begun(cluster, asked=self.is_answer(cluster, now))
         agent.heard, agent.begun = now, agent.begun or begun
 
     def is_answer(self, cluster: str, now: dt.datetime) -> bool:
@@ -130,13 +136,19 @@ class Pokes:
             return dt.timedelta(0)
         pause = None
         if sight.fact is Fact.JOB_PENDING and agent.start_pokes < START_POKES:
-            pause = FIRST_WAIT * (1 << agent.start_pokes)
+            first = SURE_WAIT if self._unasked > _MOST else FIRST_WAIT
+            pause = first * (1 << agent.start_pokes)
         polls = not watched or cluster in self._polling
         if sight.fact is Fact.JOB_ACTIVE and polls and agent.end_pokes < END_POKES:
             pause = _until_end(sight.progress)
         if pause is None:
             return None
         return max(dt.timedelta(0), agent.quiet_since + pause - now)
+
+    def _has_begun(self, cluster: str, *, asked: bool) -> None:
+        if asked:
+            self._polling.add(cluster)
+        self._unasked += _LATEST * ((0.0 if asked else 1.0) - self._unasked)
 
 
 def _until_end(progress: Mapping[str, str]) -> dt.timedelta | None:

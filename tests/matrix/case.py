@@ -147,8 +147,9 @@ class Case:
         return self._lookout.phases(self.namespace, name)
 
     async def begins(self) -> None:
-        """Wait until a Job is active."""
-        await self._until(lambda: Phase.ACTIVE in self.phases().values(), "a cluster is active")
+        """Wait until a Job is active, or was between two looks."""
+        begun = {Phase.ACTIVE, *FINAL_PHASES}
+        await self._until(lambda: bool(begun & set(self.phases().values())), "a cluster is active")
 
     async def ends(self, name: str = NAME) -> None:
         """Wait until every cluster has come to its end, as far as any is expected to."""

@@ -126,6 +126,7 @@ ROWS: Final[tuple[Row, ...]] = (
         "the younger one waits; every cluster succeeds for each, one after the other",
         play=duplicated,
         jobs=2,
+        job_s=(60.0, 120.0),  # the first one is still at work when the second one comes
     ),
     Row(
         "lost-result",

@@ -13,13 +13,13 @@ from talm.api.words import FINAL_PHASES, Phase
 from talm.core.fleet import (
     FleetDecision,
     decide_fleet,
-    farewell,
     settle_phases,
     settle_waits,
     stored_phases,
     verdict,
 )
 from talm.core.model import Cluster, Effect, Fact, Move, Sight, Snapshot
+from talm.core.parting import farewell
 from talm.core.story import Precaching, PrecachingVerdict
 
 from .given import CNFDB, NOW, both, cgu, later, snapshot, status

@@ -13,8 +13,9 @@ from talm.api.cgu import PrecachingSpec, UpgradeStatus
 from talm.api.meta import changed
 from talm.api.words import FINAL_PHASES, Phase
 from talm.core.decide import decide
-from talm.core.fleet import decide_fleet, farewell
+from talm.core.fleet import decide_fleet
 from talm.core.model import Cluster, Effect, Move, Outcomes, Rules, Snapshot
+from talm.core.parting import farewell
 from talm.core.renewal import renew, renewal
 from talm.core.settle import settle
 from talm.core.specifications import one_for_all

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from talm.api.kinds import VIEW
-from talm.api.meta import ObjectMeta, Wire
+from talm.api.meta import ObjectMeta, Wire, changed
 from talm.kube.cache import Key
 from talm.kube.client import Client
 from talm.kube.watch import Informer, Pace
@@ -371,6 +371,21 @@ async def test_objects_are_found_by_index_until_they_change_or_go(
         await follower.until(lambda: ("gone", "b") in follower.calls)
         assert informer.by("tick", "1") == []
         assert [v.metadata.name for v in informer.by("tick", "2")] == ["a"]
+
+
+async def test_what_nobody_reads_is_left_out_before_an_object_is_kept(
+    api: ApiServer, client: Client
+) -> None:
+    api.put(VIEW, "a", spec={"tick": 1})
+
+    def trim(view: View) -> View:
+        return changed(view, spec=Spec(tick=0))
+
+    async with following(client, trim=trim) as (informer, follower):
+        assert [view.spec.tick for view in informer.cache.values()] == [0]
+        api.put(VIEW, "b", spec={"tick": 2})
+        await follower.until(lambda: len(informer.cache) == 2)
+        assert {view.spec.tick for view in informer.cache.values()} == {0}
 
 
 async def test_a_failing_index_function_leaves_its_object_out(

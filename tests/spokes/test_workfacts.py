@@ -12,7 +12,7 @@ import pytest
 from talm.api.ocm import ManifestWork
 from talm.api.words import JOB_DEADLINE_ANNOTATION, MANUAL_NAMESPACE, RUN_LABEL, Hindrance
 from talm.core.model import Fact, Sight
-from talm.spokes.workfacts import is_watched, knows_rules, work_fact
+from talm.spokes.workfacts import is_watched, knows_rules, trimmed, work_fact
 from talm.spokes.workmanifests import work_body
 from tests.spokes.world import ORDER
 
@@ -46,6 +46,10 @@ def work(
     body["metadata"] |= {"uid": "w1", "generation": generation, **meta}
     entries = [
         {
+            "resourceMeta": {"resource": "namespaces", "name": MANUAL_NAMESPACE},
+            "conditions": [condition("Applied", "True"), condition("Available", "True")],
+        },
+        {
             "resourceMeta": {"resource": "configmaps", "name": "pre-cache-progress"},
             "conditions": [condition("Applied", "False" if refused else "True", refused)],
             "statusFeedback": values(**record) if record else {},
@@ -63,7 +67,25 @@ def work(
 
 
 def fact(found: ManifestWork) -> Fact:
-    return work_fact(found, ORDER).fact
+    """The fact, which is the same when what nobody reads is left out."""
+    sight = work_fact(found, ORDER)
+    assert work_fact(trimmed(found), ORDER) == sight
+    return sight.fact
+
+
+def resources(found: ManifestWork) -> list[str]:
+    assert found.status is not None
+    return [e.resource_meta.resource for e in found.status.resource_status.manifests or ()]
+
+
+def test_of_what_was_applied_well_nothing_is_kept_that_tells_nothing() -> None:
+    found = work(job=OURS, record=OURS)
+    assert resources(found) == ["namespaces", "configmaps", "jobs"]
+    assert resources(trimmed(found)) == ["configmaps", "jobs"]
+    assert resources(trimmed(work(available="False"))) == ["jobs"]
+    assert resources(trimmed(work(applied="False", refused="no"))) == ["configmaps", "jobs"]
+    untold = work(applied="")
+    assert trimmed(untold) is untold
 
 
 @pytest.mark.parametrize(

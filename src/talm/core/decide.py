@@ -17,9 +17,10 @@ from talm.api.cgu import CguStatus, ClusterState, PolicyRef
 from talm.api.words import BAD_PHASES, FINALIZER, ClusterOutcome, ConditionType, Phase
 
 from . import rollout
-from .fleet import FleetDecision, decide_fleet, farewell, stored_phases
+from .fleet import FleetDecision, decide_fleet, stored_phases
 from .gates import first_gate
 from .model import Move, RootPolicy, Snapshot, WantedPlacement
+from .parting import farewell
 from .placements import wanted_placements
 from .plan import plan_batches
 from .prepare import Prepared, prepare

@@ -12,7 +12,7 @@ import functools
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from talm.api.cgu import CguStatus, Wait
 from talm.api.words import BAD_PHASES, FINAL_PHASES, Phase
@@ -84,26 +84,44 @@ def decide_fleet(
         waits = held or cluster in waiting
         if phase is None or phase in FINAL_PHASES or (waits and phase is Phase.NOT_STARTED):
             continue
-        step, complaint = _step(seen, cluster, phase)
+        clock_of = _clock(seen, cluster, phase)
+        step, complaint = _step(seen, cluster, phase, clock_of)
         if complaint:
             complaints[cluster] = complaint
-        move = _move(seen, cluster, phase, step, enabled=enabled)
+        move = _move(seen, cluster, phase, step, clock_of, enabled=enabled)
         if move is not None and not (waits and _begins_setup(phase, move)):
             moves.append(move)
-        look += _looks(seen, cluster, phase, held=waits, enabled=enabled)
+        look += _looks(seen, cluster, phase, clock_of, held=waits, enabled=enabled)
     if not held:
         gone = phases.keys() - set(planned)
         moves += [_leave(seen, c, phases[c]) for c in sorted(gone) if phases[c] not in FINAL_PHASES]
     return FleetDecision(tuple(moves), complaints, min(look, default=None))
 
 
-def _step(seen: Snapshot, cluster: str, phase: Phase) -> tuple[precache.Step, str]:
+class _Clock(NamedTuple):
+    """How a cluster's deadline stands; `speaks`: it is available and not silent."""
+
+    speaks: bool
+    spent: dt.timedelta
+    limit: dt.timedelta
+
+
+def _clock(seen: Snapshot, cluster: str, phase: Phase) -> _Clock:
+    speaks, until = _heard(seen, cluster)
+    wait = stored_waits(seen.cgu.status).get(cluster)
+    return _Clock(speaks, clock.spent(wait, until, seen.watched_since), limit_of(seen, phase))
+
+
+def _step(
+    seen: Snapshot, cluster: str, phase: Phase, clock_of: _Clock
+) -> tuple[precache.Step, str]:
     """The table's step; a fact that no rule covers keeps the cluster where it is, with a complaint."""
     try:
         step = precache.advance(phase, seen.sights.get(cluster, UNSEEN).fact)
     except precache.ImpossibleFact as exc:
         return precache.Step(phase), str(exc)
-    if Effect.DIAGNOSE in step.effects and not is_running(seen, cluster, phase, held=False):
+    runs = clock_of.speaks and cluster not in seen.owners
+    if Effect.DIAGNOSE in step.effects and not runs:
         return precache.Step(phase), ""  # what was seen is old; nobody would answer
     return step, ""
 
@@ -114,7 +132,13 @@ def _begins_setup(phase: Phase, move: Move) -> bool:
 
 
 def _move(
-    seen: Snapshot, cluster: str, phase: Phase, step: precache.Step, *, enabled: bool
+    seen: Snapshot,
+    cluster: str,
+    phase: Phase,
+    step: precache.Step,
+    clock_of: _Clock,
+    *,
+    enabled: bool,
 ) -> Move | None:
     """One cluster's move, or None when it waits."""
     if cluster in seen.owners:
@@ -125,12 +149,8 @@ def _move(
         return Move(cluster, step.goto, step.effects, note)
     bad = silence_ends(seen, cluster, enabled=enabled) or precache.ending(
         phase,
-        clock.spent(
-            stored_waits(seen.cgu.status).get(cluster),
-            _counted_until(seen, cluster),
-            seen.watched_since,
-        ),
-        limit_of(seen, phase),
+        clock_of.spent,
+        clock_of.limit,
         seen.clusters.get(cluster) or Cluster(cluster),
         enabled=enabled,
         rules=seen.rules,
@@ -162,30 +182,6 @@ def unpinning(seen: Snapshot, cluster: str, phase: Phase) -> tuple[Effect, ...]:
     return (Effect.UNPIN,) if may_have_pinned and cluster in seen.clusters else ()
 
 
-def farewell(seen: Snapshot) -> tuple[Move, ...]:
-    """The end or deletion of the CGU: what is left on each cluster goes, and the pins everywhere.
-
-    Where the Job has succeeded nothing else is left.  A cluster that another CGU owns is the other's
-    business but for the pins of one that has ended here; one that is no longer on the hub is nobody's.
-    """
-    moves = []
-    for cluster, phase in stored_phases(seen.cgu.status).items():
-        goto = phase if phase in FINAL_PHASES else None
-        if cluster not in seen.clusters or (goto is None and cluster in seen.owners):
-            continue
-        if effects := parting(seen, cluster, phase):
-            moves.append(Move(cluster, goto, effects))
-    return tuple(moves)
-
-
-def parting(seen: Snapshot, cluster: str, phase: Phase) -> tuple[Effect, ...]:
-    """What takes away all that this CGU has left for one cluster that it is done with."""
-    begun = phase is not Phase.NOT_STARTED or cluster in seen.sights
-    gone = phase is Phase.SUCCEEDED or cluster in seen.owners or not begun
-    removal = () if gone or cluster not in seen.clusters else (Effect.REMOVE,)
-    return (*removal, *unpinning(seen, cluster, phase))
-
-
 def limit_of(seen: Snapshot, phase: Phase) -> dt.timedelta:
     """The deadline of the states of this kind."""
     minutes = seen.cgu.spec.remediation_strategy.timeout
@@ -199,24 +195,30 @@ def _minutes(number: int) -> dt.timedelta:
 
 def is_running(seen: Snapshot, cluster: str, phase: Phase, *, held: bool) -> bool:
     """True while the clock of the cluster's deadline runs: whoever is held back loses no time."""
-    known = seen.clusters.get(cluster)
     held_back = cluster in seen.owners or (held and phase in precache.BEFORE_SETUP)
-    if known is None or not known.available or held_back:
-        return False
-    return silence(seen, cluster) is None
+    return not held_back and _heard(seen, cluster)[0]
 
 
-def _counted_until(seen: Snapshot, cluster: str) -> dt.datetime:
-    """Up to when a running clock counts: an outage or a silence that is noticed late does not."""
+def _heard(seen: Snapshot, cluster: str) -> tuple[bool, dt.datetime]:
+    """Whether the cluster speaks, and up to when its running clock counts: an outage or a silence that is
+    noticed late does not."""
     known = seen.clusters.get(cluster)
-    if known is not None and not known.available and known.since is not None:
-        return min(seen.now, known.since)
+    if known is None:
+        return False, seen.now
+    if not known.available:
+        return False, seen.now if known.since is None else min(seen.now, known.since)
     quiet = silence(seen, cluster)
-    return seen.now if quiet is None else min(seen.now, quiet.since)
+    return (True, seen.now) if quiet is None else (False, min(seen.now, quiet.since))
 
 
 def _looks(
-    seen: Snapshot, cluster: str, phase: Phase, *, held: bool, enabled: bool
+    seen: Snapshot,
+    cluster: str,
+    phase: Phase,
+    clock_of: _Clock,
+    *,
+    held: bool,
+    enabled: bool,
 ) -> list[dt.timedelta]:
     """When time alone may change what is decided for this cluster; never while another CGU has it."""
     if cluster in seen.owners:
@@ -227,9 +229,8 @@ def _looks(
         looks.append(turn - seen.now)
     if known is not None and not known.available and enabled and known.since is not None:
         looks.append(known.since + seen.rules.unavailable_grace - seen.now)
-    elif is_running(seen, cluster, phase, held=held):
-        wait = stored_waits(seen.cgu.status).get(cluster)
-        looks.append(limit_of(seen, phase) - clock.spent(wait, seen.now, seen.watched_since))
+    elif clock_of.speaks and not (held and phase in precache.BEFORE_SETUP):
+        looks.append(clock_of.limit - clock_of.spent)
     recheck = seen.sights.get(cluster, UNSEEN).recheck
     if looks:
         looks = [max(min(looks), NO_TIME) + JUST_AFTER]
@@ -264,14 +265,13 @@ def settle_waits(
         if phase in FINAL_PHASES:
             continue
         old = waits.get(cluster)
-        if _kind(before.get(cluster, phase)) != _kind(phase) or cluster in seen.owners:
+        owned = cluster in seen.owners
+        if owned or _kind(before.get(cluster, phase)) != _kind(phase):
             old = None
-        running = is_running(seen, cluster, phase, held=held or cluster in waiting)
+        speaks, until = _heard(seen, cluster)
+        held_back = owned or (phase in precache.BEFORE_SETUP and (held or cluster in waiting))
         wait = clock.tick(
-            old,
-            running=running,
-            now=_counted_until(seen, cluster),
-            watched_since=seen.watched_since,
+            old, running=speaks and not held_back, now=until, watched_since=seen.watched_since
         )
         if wait.spent or wait.since is not None:
             after[cluster] = wait

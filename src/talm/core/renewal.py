@@ -21,8 +21,9 @@ from typing import Final
 
 from talm.api.words import FINAL_PHASES, Phase
 
-from .fleet import FleetDecision, Phases, is_running, parting, stored_phases
+from .fleet import FleetDecision, Phases, is_running, stored_phases
 from .model import Move, Snapshot
+from .parting import parting
 from .precache import BEFORE_SETUP
 from .specifications import Specifications
 from .verification import verifying_since

@@ -78,6 +78,8 @@ def _found(spec: CguSpec, clusters: Mapping[str, Cluster]) -> list[str]:
     selectors = spec.cluster_label_selectors or ()
     for selector in selectors:
         _check(selector.match_expressions or ())
+    if not pairs and not selectors:
+        return []
     return sorted(
         name
         for name, cluster in clusters.items()

@@ -60,7 +60,8 @@ class Persister:
         key = cgu.metadata.key
         lost = self._of(cgu)
         absent = lost.absent if lost is not None else frozenset()
-        patch = difference(_without(to_wire(cgu.status), absent), to_wire(status))
+        wanted = to_wire(status)
+        patch = difference(_without(to_wire(cgu.status), absent), wanted)
         news = _without(patch, absent)
         if not news or (lost is not None and news == lost.again):
             if lost is not None:
@@ -75,7 +76,7 @@ class Persister:
         stored = _DECODER.decode(answer)
         self._sizes[key] = len(answer)
         self._store.wrote(stored)
-        self._remember(stored, status)
+        self._remember(stored, status, wanted)
         return True
 
     def recall(self, cgu: ClusterGroupUpgrade) -> ClusterGroupUpgrade:
@@ -106,9 +107,13 @@ class Persister:
         lost = self._lost.get(cgu.metadata.key)
         return lost if lost is not None and lost.uid == cgu.metadata.uid else None
 
-    def _remember(self, stored: ClusterGroupUpgrade, wanted: CguStatus) -> None:
+    def _remember(self, stored: ClusterGroupUpgrade, wanted: CguStatus, should_be: Json) -> None:
+        """`should_be`: what was wanted, as it goes over the wire."""
         key, uid = stored.metadata.key, stored.metadata.uid
-        is_there, should_be = to_wire(stored.status), to_wire(wanted)
+        if stored.status == wanted:
+            self._lost.pop(key, None)
+            return
+        is_there = to_wire(stored.status)
         missing = difference(is_there, should_be)
         if not missing:
             self._lost.pop(key, None)

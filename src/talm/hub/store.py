@@ -31,6 +31,7 @@ from talm.core.model import Cluster, RootPolicy
 from talm.kube.client import Client
 from talm.kube.watch import Informer
 from talm.spokes.workdesk import BY_CLUSTER
+from talm.spokes.workfacts import trimmed
 
 from .children import Children
 from .policyreader import read_policy
@@ -80,7 +81,7 @@ class Store:
         # Works of pre-caching alone: other controllers' may be many, and big.
         self.works: Informer[ocm.ManifestWork] = informer(
             kinds.MANIFEST_WORK, ocm.ManifestWork, optional=True,
-            label_selector=RUN_LABEL, indexes={BY_CLUSTER: _by_namespace},
+            label_selector=RUN_LABEL, indexes={BY_CLUSTER: _by_namespace}, trim=trimmed,
         )  # fmt: skip
         self.add_ons: Informer[ocm.ManagedClusterAddOn] = informer(
             kinds.ADD_ON, ocm.ManagedClusterAddOn, optional=True,

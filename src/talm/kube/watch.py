@@ -114,7 +114,8 @@ class Informer(Generic[T]):
 
     `old` None: new here; `new` None: deleted.  `on_change` must not block.  Start it with
     `run()` in a task of its own; `synced` is set after the first full list (or when an optional
-    kind is found missing).  `last_heard` is the monotonic time of the last sign of life.
+    kind is found missing).  `last_heard` is the monotonic time of the last sign of life.  `trim` leaves
+    out of an object what nobody reads, before it is kept.
     """
 
     def __init__(  # noqa: PLR0913 - what to watch is four words, the rest has defaults
@@ -130,6 +131,7 @@ class Informer(Generic[T]):
         indexes: Mapping[str, IndexFunction[T]] | None = None,
         optional: bool = False,
         pace: Pace | None = None,
+        trim: Callable[[T], T] | None = None,
     ) -> None:
         self.kind = kind
         self.synced = asyncio.Event()
@@ -140,6 +142,7 @@ class Informer(Generic[T]):
         self.lists = 0  # full lists read
         self._client = client
         self._decoder = msgspec.json.Decoder(struct_type)
+        self._trim = trim
         self._on_change = on_change
         self._namespace = namespace
         self._labels = label_selector
@@ -312,6 +315,8 @@ class Informer(Generic[T]):
             key, version = _read_head(raw)
             self._quarantine(key, str(exc))
             return key, version
+        if self._trim is not None:
+            new = self._trim(new)
         meta = new.metadata
         key = (meta.namespace, meta.name)
         if self.quarantined.pop(key, None) is not None:

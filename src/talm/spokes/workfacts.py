@@ -13,9 +13,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from talm.api.kinds import CONFIG_MAP, JOB
-from talm.api.meta import Condition, ObjectMeta
-from talm.api.ocm import FieldValue, ManifestCondition, ManifestWork, ViewedObject, ViewedStatus
+from talm.api.kinds import CONFIG_MAP, JOB, POD
+from talm.api.meta import Condition, ObjectMeta, changed
+from talm.api.ocm import (
+    FieldValue,
+    ManifestCondition,
+    ManifestWork,
+    ResourceStatus,
+    ViewedObject,
+    ViewedStatus,
+)
 from talm.api.progress import PROGRESS_CONFIG_MAP, RECORD_KEY
 from talm.api.words import JOB_DEADLINE_ANNOTATION, RUN_LABEL, Hindrance
 from talm.core.model import Fact, Sight
@@ -71,6 +78,26 @@ def _without_job(work: ManifestWork, order: Order) -> Sight:
     if _is_missing(work):
         return Sight(Fact.JOB_MISSING, "the Job was made and is gone")
     return Sight(Fact.JOB_PENDING, "what the Job needs has been made; nothing is told of it yet")
+
+
+def trimmed(work: ManifestWork) -> ManifestWork:
+    """The work as far as it is read here: of what was applied well, no more than what is told of it.
+
+    Of thousands of works that is half of the memory.
+    """
+    entries = work.status.resource_status.manifests if work.status else None
+    kept = tuple(entry for entry in entries or () if _is_read(entry))
+    if work.status is None or entries is None or len(kept) == len(entries):
+        return work
+    return changed(
+        work, status=changed(work.status, resource_status=ResourceStatus(manifests=kept))
+    )
+
+
+def _is_read(entry: ManifestCondition) -> bool:
+    applied = _condition(entry.conditions, _APPLIED)
+    told = entry.status_feedback.values or entry.resource_meta.resource in {JOB.plural, POD.plural}
+    return bool(told) or (applied is not None and applied.status == "False")
 
 
 def has_begun(work: ManifestWork) -> bool:

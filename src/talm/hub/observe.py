@@ -185,11 +185,14 @@ class Observer:
         spoke is theirs, and our farewell must not touch it.
         """
         owners = {}
-        mine = _age(cgu)
+        mine, alone = _age(cgu), {cgu.metadata.key}
         for cluster, phase in stored_phases(cgu.status).items():
+            sharing = self._routes.sharing(cluster)
+            if sharing <= alone:
+                continue
             others = [
                 other
-                for key in self._routes.sharing(cluster)
+                for key in sharing
                 if key != cgu.metadata.key
                 and (other := self._store.cgu(key)) is not None
                 and (_age(other) < mine or phase in BAD_PHASES)

@@ -8,7 +8,7 @@ when it is itself changed or deleted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import Any, Final, TypeVar
 
 from talm.api import kinds
@@ -23,6 +23,7 @@ from .store import Key
 By = TypeVar("By", str, Key)
 Index = dict[By, set[Key]]
 NONE: Final[frozenset[str]] = frozenset()
+NOBODY: Final[frozenset[Key]] = frozenset()
 
 
 class Routes:
@@ -39,9 +40,9 @@ class Routes:
         self._chosen: dict[Key, frozenset[str]] = {}  # those that the last pass found selected
         self._specs: dict[Key, CguSpec] = {}  # of those that are not over
 
-    def sharing(self, cluster: str) -> frozenset[Key]:
-        """The CGUs that have this cluster."""
-        return frozenset(self._by_cluster.get(cluster, ()))
+    def sharing(self, cluster: str) -> Set[Key]:
+        """The CGUs that have this cluster; changes while you await."""
+        return self._by_cluster.get(cluster, NOBODY)
 
     def heard(self, kind: str, key: Key, old: Any, new: Any) -> Iterable[Key]:
         """The CGUs to look at after this change."""
@@ -79,6 +80,8 @@ class Routes:
         return self._named.get(key, NONE) | self._chosen.get(key, NONE)
 
     def _set_clusters(self, key: Key, named: frozenset[str], chosen: frozenset[str]) -> None:
+        if (named, chosen) == (self._named.get(key, NONE), self._chosen.get(key, NONE)):
+            return
         before, now = self._clusters(key), named | chosen
         for cluster in now - before:
             _add(self._by_cluster, cluster, key)
@@ -95,7 +98,7 @@ class Routes:
         running = new if new is not None and not is_over(new.status) else None
         named = frozenset(_clusters_of(running)) if running is not None else NONE
         for cluster in self._clusters(key) | named:
-            affected |= self._by_cluster.get(cluster, set())
+            affected |= self.sharing(cluster)
         spec = running.spec if running is not None else None
         if self._specs.get(key) != spec:
             self._unlink(key)

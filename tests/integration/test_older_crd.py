@@ -9,55 +9,19 @@ from typing import Any
 import pytest
 
 from talm.api import kinds
-from talm.api.crd import DEFINITIONS, custom_resource_definition
 from talm.api.words import Phase
-from talm.kube.client import Client
-from talm.sim.plane.deployment import FIELD_MANAGER, USER
+from talm.sim.plane.deployment import USER
 from talm.sim.spoke.spokejobs import JobPlan
 
 from ..conftest import StartControlPlane
 from .audit import calls
 from .commands import pulling
-from .operator import install
+from .olderhub import OURS, older_hub
 from .scene import Scene, jobs, set_scene
 from .test_offline import unavailable
-from .world import cgu, until
+from .world import until
 
 pytestmark = pytest.mark.integration
-
-OURS = (
-    "waits",
-    "failures",
-    "failuresByClass",
-    "progress",
-    "specHash",
-    "attempt",
-    "specs",
-    "verifyingSince",
-)
-
-
-def older_crd() -> dict[str, Any]:
-    """The CRD without what the existing operator's does not have."""
-    crd = custom_resource_definition(DEFINITIONS[0])
-    (version,) = crd["spec"]["versions"]
-    status = version["schema"]["openAPIV3Schema"]["properties"]["status"]
-    for name in OURS:
-        del status["properties"]["precaching"]["properties"][name]
-    return crd
-
-
-async def prunes(client: Client) -> bool:
-    """Whether the API server has taken the older CRD up: it does so a moment later."""
-    body = cgu("probe", [], namespace="default")
-    found = await client.create(kinds.CGU, body)
-    try:
-        patch = {"status": {"precaching": {"waits": {"a": {"spent": 1}}}}}
-        name = found["metadata"]["name"]
-        stored = await client.merge_patch(kinds.CGU, name, patch, "default", subresource="status")
-        return "waits" not in stored["status"]["precaching"]
-    finally:
-        await client.delete(kinds.CGU, "probe", "default")
 
 
 def status_patches(log: Path) -> int:
@@ -81,39 +45,35 @@ async def disturb(scene: Scene, rounds: int) -> None:
 async def test_an_older_crd_ends_the_run_as_well_and_causes_no_storm_of_patches(
     start_control_plane: StartControlPlane,
 ) -> None:
-    hub = await start_control_plane("hub", audit=True)
-    async with await Client.connect(hub.kubeconfig, user_agent="talm-tests") as client:
-        await install(client)
-        await client.apply(kinds.CRD, older_crd(), field_manager=FIELD_MANAGER)
-        await until(lambda: prunes(client), "the older CRD counts")
-        async with (
-            set_scene(hub, client, hub.directory, 3, scenario=jobs(1.0), grace_s=0.2) as scene,
-            scene.operator(),
-        ):
-            assert hub.audit_log is not None
-            away, *others = scene.names
-            scene.fleet[away].link.down()
-            await until(lambda: unavailable(scene, away), "the hub knows")
-            await scene.create("up")
-            await scene.reach("up", Phase.SUCCEEDED, others)
-            assert not set(OURS) & set((await scene.status("up"))["precaching"])
+    async with (
+        older_hub(start_control_plane, audit=True) as (hub, client),
+        set_scene(hub, client, hub.directory, 3, scenario=jobs(1.0), grace_s=0.2) as scene,
+        scene.operator(),
+    ):
+        assert hub.audit_log is not None
+        away, *others = scene.names
+        scene.fleet[away].link.down()
+        await until(lambda: unavailable(scene, away), "the hub knows")
+        await scene.create("up")
+        await scene.reach("up", Phase.SUCCEEDED, others)
+        assert not set(OURS) & set((await scene.status("up"))["precaching"])
 
-            before = status_patches(hub.audit_log)
-            await disturb(scene, 20)
-            await scene.edit("up", remediationStrategy={"maxConcurrency": 1})
+        before = status_patches(hub.audit_log)
+        await disturb(scene, 20)
+        await scene.edit("up", remediationStrategy={"maxConcurrency": 1})
 
-            async def noticed() -> bool:
-                return bool((await scene.status("up"))["computedMaxConcurrency"] == 1)
+        async def noticed() -> bool:
+            return bool((await scene.status("up"))["computedMaxConcurrency"] == 1)
 
-            await until(noticed, "the operator has looked")
-            # The edit, and what was not stored yet before.
-            assert status_patches(hub.audit_log) - before <= 3
+        await until(noticed, "the operator has looked")
+        # The edit, and what was not stored yet before.
+        assert status_patches(hub.audit_log) - before <= 3
 
-            scene.fleet[away].link.up()
-            await scene.edit("up", enable=True)
-            await scene.completes("up")
-            await scene.is_clean()
-            scene.each_job_ran_once()
+        scene.fleet[away].link.up()
+        await scene.edit("up", enable=True)
+        await scene.completes("up")
+        await scene.is_clean()
+        scene.each_job_ran_once()
 
 
 def telling(_cluster: str, _job: Mapping[str, Any]) -> JobPlan:
@@ -125,11 +85,7 @@ def telling(_cluster: str, _job: Mapping[str, Any]) -> JobPlan:
 async def test_new_bytes_cost_no_patch_where_an_older_crd_prunes_the_sums(
     start_control_plane: StartControlPlane,
 ) -> None:
-    hub = await start_control_plane("hub", audit=True)
-    async with await Client.connect(hub.kubeconfig, user_agent="talm-tests") as client:
-        await install(client)
-        await client.apply(kinds.CRD, older_crd(), field_manager=FIELD_MANAGER)
-        await until(lambda: prunes(client), "the older CRD counts")
+    async with older_hub(start_control_plane, audit=True) as (hub, client):
         plain = set_scene(
             hub, client, hub.directory, 3, scenario=telling, transport="manifest-work"
         )

@@ -10,15 +10,12 @@ from talm.api import kinds
 from talm.api.words import EXISTING_NAMESPACE, MANUAL_NAMESPACE
 from talm.core.folding import unfold
 from talm.core.precache import BEFORE_SETUP
-from talm.kube.client import Client
-from talm.sim.plane.deployment import FIELD_MANAGER
 from talm.spokes.manifests import SPEC_CONFIG_MAP
 
 from ..conftest import StartControlPlane
 from .conftest import SetScene
-from .operator import install
+from .olderhub import older_hub
 from .scene import Scene, first_lasts, jobs, set_scene
-from .test_older_crd import older_crd, prunes
 from .world import IMAGE, POLICY, everywhere, policy, until
 
 pytestmark = pytest.mark.integration
@@ -174,30 +171,26 @@ async def test_one_cluster_without_a_valid_specification_is_named_and_holds_the_
 async def test_on_a_hub_with_an_older_crd_each_gets_its_own_and_a_restart_costs_a_look(
     start_control_plane: StartControlPlane,
 ) -> None:
-    hub = await start_control_plane("hub")
-    async with await Client.connect(hub.kubeconfig, user_agent="talm-tests") as client:
-        await install(client)
-        await client.apply(kinds.CRD, older_crd(), field_manager=FIELD_MANAGER)
-        await until(lambda: prunes(client), "the older CRD counts")
-        async with (
-            set_scene(hub, client, hub.directory, 3, scenario=first_lasts(4.0)) as scene,
-            scene.operator(leader_elect=False) as operator,
-        ):
-            one, two, three = scene.names
-            await ask(scene, three, "ptp")
-            await scene.create("up", managedPolicies=[POLICY, "ptp"])
-            await get(scene, MANUAL_NAMESPACE, {one: "", two: "", three: "ptp:stable"})
-            await scene.says("up", "PrecachingSuceeded", "True", "PrecachingCompleted")
-            assert "specs" not in await block(scene)
-            scene.each_job_ran_once()
-            operator.kill()
-            operator.start()
-            await operator.works(2)
+    async with (
+        older_hub(start_control_plane) as (hub, client),
+        set_scene(hub, client, hub.directory, 3, scenario=first_lasts(4.0)) as scene,
+        scene.operator(leader_elect=False) as operator,
+    ):
+        one, two, three = scene.names
+        await ask(scene, three, "ptp")
+        await scene.create("up", managedPolicies=[POLICY, "ptp"])
+        await get(scene, MANUAL_NAMESPACE, {one: "", two: "", three: "ptp:stable"})
+        await scene.says("up", "PrecachingSuceeded", "True", "PrecachingCompleted")
+        assert "specs" not in await block(scene)
+        scene.each_job_ran_once()
+        operator.kill()
+        operator.start()
+        await operator.works(2)
 
-            async def again() -> bool:
-                return scene.job_runs() == {one: 1, two: 1, three: 2}
+        async def again() -> bool:
+            return scene.job_runs() == {one: 1, two: 1, three: 2}
 
-            await until(again, f"{three} is cached once more: nothing tells what for it was")
-            await scene.says("up", "PrecachingSuceeded", "True", "PrecachingCompleted")
-            await scene.is_clean(placements=True)
-            assert await again()
+        await until(again, f"{three} is cached once more: nothing tells what for it was")
+        await scene.says("up", "PrecachingSuceeded", "True", "PrecachingCompleted")
+        await scene.is_clean(placements=True)
+        assert await again()

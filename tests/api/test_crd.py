@@ -125,6 +125,7 @@ status.precaching.specs.spec.platformImage
 status.precaching.specs.spec.spaceRequired
 status.precaching.status
 status.precaching.verifyingSince
+status.precaching.waits.clusters
 status.precaching.waits.since
 status.precaching.waits.spent
 status.remediationPlan

@@ -85,7 +85,7 @@ def cgu_body(  # what is stored
     """The same as on the wire."""
     precaching: dict[str, Any] = {"clusters": list(states), "status": dict(states)}
     if waits:
-        precaching["waits"] = {c: dict(w) for c, w in waits.items()}
+        precaching["waits"] = [{**wait, "clusters": [c]} for c, wait in waits.items()]
     if failures:
         precaching["failures"] = [dict(f) for f in failures]
     return {

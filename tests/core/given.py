@@ -14,10 +14,11 @@ from talm.api.cgu import (
     PrecachingSpec,
     PrecachingStatus,
     RemediationStrategy,
-    Wait,
 )
 from talm.api.meta import Condition, ObjectMeta, changed
 from talm.api.words import FINALIZER, Phase
+from talm.core.clock import Clock
+from talm.core.deadlines import to_wire
 from talm.core.decide import decide
 from talm.core.model import (
     Cluster,
@@ -113,7 +114,7 @@ def snapshot(
 def precaching(
     phases: Mapping[str, Phase],
     *,
-    waits: Mapping[str, Wait] | None = None,
+    waits: Mapping[str, Clock] | None = None,
     spec: PrecachingSpec = SPEC,
 ) -> PrecachingStatus:
     """`status.precaching` as it is stored while clusters are in `phases`."""
@@ -121,7 +122,7 @@ def precaching(
         spec=spec,
         status={c: p.value for c, p in phases.items()},
         clusters=tuple(phases),
-        waits=dict(waits) if waits else None,
+        waits=to_wire(waits) if waits else None,
     )
 
 

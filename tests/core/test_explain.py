@@ -15,12 +15,12 @@ from talm.api.cgu import (
     PolicyStatus,
     PrecachingFailure,
     UpgradeStatus,
-    Wait,
 )
 from talm.api.meta import ObjectMeta, changed
 from talm.api.progress import FailureClass
 from talm.api.words import FINAL_PHASES, Phase
 from talm.core import advice, precache, report
+from talm.core.clock import Clock
 from talm.core.conditions import render
 from talm.core.due import Voice
 from talm.core.explain import Situation, explain_cgu
@@ -65,7 +65,7 @@ def test_every_row_of_the_table_says_whom_it_waits_for_and_what_to_do(
 
 @pytest.mark.parametrize(("phase", "fact"), ROWS, ids=str)
 def test_every_row_is_explained_with_its_clock(phase: Phase, fact: Fact) -> None:
-    wait = Wait(spent=60, since=NOW)
+    wait = Clock(spent=60, since=NOW)
     seen = at(phase, Sight(fact, "what is seen"), wait=wait, now=later(minutes=4))
     told = explain_cluster(seen, FIRST)
     limit = HALF_AN_HOUR if phase is not Phase.ACTIVE else HALF_AN_HOUR + dt.timedelta(minutes=240)
@@ -80,7 +80,7 @@ def at(
     phase: Phase,
     sight: Sight | None = None,
     *,
-    wait: Wait | None = None,
+    wait: Clock | None = None,
     failure: PrecachingFailure | None = None,
     now: dt.datetime = NOW,
     enable: bool = False,
@@ -122,7 +122,7 @@ def test_without_a_look_at_the_cluster_its_state_alone_is_explained(phase: Phase
 
 
 def test_a_clock_that_stands_has_no_deadline() -> None:
-    stands = Wait(spent=90)
+    stands = Clock(spent=90)
     told = explain_cluster(at(Phase.STARTING, Sight(Fact.SETTING_UP), wait=stands), FIRST)
     assert (told.since, told.until, told.then) == (later(seconds=-90), None, "")
     assert explain_cluster(at(Phase.STARTING, Sight(Fact.SETTING_UP)), FIRST).since is None

@@ -8,13 +8,14 @@ from typing import Any, Final
 
 import pytest
 
-from talm.api.cgu import CguStatus, PrecachingStatus, Wait
+from talm.api.cgu import CguStatus, PrecachingStatus
 from talm.api.words import FINAL_PHASES, Phase
+from talm.core.clock import Clock
+from talm.core.deadlines import settle_clocks
 from talm.core.fleet import (
     FleetDecision,
     decide_fleet,
     settle_phases,
-    settle_waits,
     stored_phases,
     verdict,
 )
@@ -177,7 +178,7 @@ def test_at_the_farewell_what_is_left_of_every_cluster_that_did_not_succeed_is_r
 
 
 def test_a_cluster_ends_at_its_deadline_and_what_was_not_carried_out_is_withdrawn() -> None:
-    wait = Wait(since=NOW)
+    wait = Clock(since=NOW)
     seen = one(P.STARTING, Sight(F.SETTING_UP, "the agent is silent"), wait=wait)
     assert move_of(replace(seen, now=later(minutes=29))) is None
     assert move_of(replace(seen, now=later(minutes=30))) == Move(
@@ -189,7 +190,7 @@ def test_a_cluster_ends_at_its_deadline_and_what_was_not_carried_out_is_withdraw
 
 
 def test_a_fact_without_a_rule_keeps_the_cluster_until_its_deadline() -> None:
-    seen = one(P.PREPARING, F.JOB_ACTIVE, wait=Wait(since=NOW))
+    seen = one(P.PREPARING, F.JOB_ACTIVE, wait=Clock(since=NOW))
     found = decided(seen)
     assert found.moves == ()
     assert found.complaints == {
@@ -203,7 +204,7 @@ def test_a_fact_without_a_rule_keeps_the_cluster_until_its_deadline() -> None:
 def test_the_jobs_end_counts_although_the_deadline_has_passed_or_the_cluster_is_unavailable() -> (
     None
 ):
-    seen = one(P.ACTIVE, F.JOB_SUCCEEDED, wait=Wait(spent=10**6), clusters=DOWN)
+    seen = one(P.ACTIVE, F.JOB_SUCCEEDED, wait=Clock(spent=10**6), clusters=DOWN)
     assert move_of(replace(seen, now=later(minutes=60)), enabled=True) == Move(
         "cnfdb1", P.SUCCEEDED, (E.REMOVE,)
     )
@@ -241,7 +242,7 @@ def look(seen: Snapshot, *, held: bool = False, enabled: bool = False) -> float 
 
 
 def test_the_next_look_is_just_after_the_deadline() -> None:
-    seen = one(P.STARTING, F.SETTING_UP, wait=Wait(spent=60, since=NOW), now=later(minutes=9))
+    seen = one(P.STARTING, F.SETTING_UP, wait=Clock(spent=60, since=NOW), now=later(minutes=9))
     assert look(seen) == 20 * 60 + 1
 
 
@@ -262,7 +263,7 @@ def test_the_next_look_at_an_unavailable_cluster_is_after_the_grace_and_only_onc
 
 
 def test_a_deadline_that_has_passed_is_not_in_the_past() -> None:
-    seen = one(P.STARTING, F.SETTING_UP, wait=Wait(since=NOW), now=later(minutes=31))
+    seen = one(P.STARTING, F.SETTING_UP, wait=Clock(since=NOW), now=later(minutes=31))
     assert look(seen) == 1
 
 
@@ -295,54 +296,56 @@ def test_a_move_counts_only_if_its_effects_were_carried_out() -> None:
     }
 
 
-def clock_of(seen: Snapshot, phase: Phase, *, held: bool = False) -> Wait | None:
+def clock_of(seen: Snapshot, phase: Phase, *, held: bool = False) -> Clock | None:
     """The stored clock when the cluster is in `phase` after the pass."""
-    return settle_waits(seen, {"cnfdb1": phase}, held=held).get("cnfdb1")
+    return settle_clocks(seen, stored_phases(seen.cgu.status), {"cnfdb1": phase}, held=held).get(
+        "cnfdb1"
+    )
 
 
 def test_a_clock_goes_on_through_the_states_of_the_setup_and_begins_anew_with_the_job() -> None:
-    seen = one(P.STARTING, wait=Wait(spent=7, since=NOW), now=later(minutes=5))
-    assert clock_of(seen, P.STARTING) == Wait(spent=7, since=NOW)
-    assert clock_of(seen, P.NOT_STARTED) == Wait(spent=7, since=NOW)
-    assert clock_of(seen, P.ACTIVE) == Wait(since=later(minutes=5))
+    seen = one(P.STARTING, wait=Clock(spent=7, since=NOW), now=later(minutes=5))
+    assert clock_of(seen, P.STARTING) == Clock(spent=7, since=NOW)
+    assert clock_of(seen, P.NOT_STARTED) == Clock(spent=7, since=NOW)
+    assert clock_of(seen, P.ACTIVE) == Clock(since=later(minutes=5))
 
 
 def test_a_job_that_is_started_again_has_the_setups_whole_deadline() -> None:
-    seen = one(P.ACTIVE, wait=Wait(since=NOW), now=later(minutes=90))
-    assert clock_of(seen, P.STARTING) == Wait(since=later(minutes=90))
+    seen = one(P.ACTIVE, wait=Clock(since=NOW), now=later(minutes=90))
+    assert clock_of(seen, P.STARTING) == Clock(since=later(minutes=90))
 
 
 def test_the_clock_of_a_cluster_at_its_end_is_gone() -> None:
-    seen = one(P.ACTIVE, wait=Wait(since=NOW))
+    seen = one(P.ACTIVE, wait=Clock(since=NOW))
     assert [clock_of(seen, phase) for phase in sorted(FINAL_PHASES)] == [None, None, None]
 
 
 def test_the_clock_stands_still_while_the_cluster_is_unavailable() -> None:
     out = {"cnfdb1": Cluster("cnfdb1", available=False, since=later(minutes=20))}
-    wait = Wait(spent=60, since=NOW)
+    wait = Clock(spent=60, since=NOW)
     seen = one(P.STARTING, F.SETTING_UP, wait=wait, clusters=out, now=later(minutes=21))
-    assert clock_of(seen, P.STARTING) == Wait(spent=1260)
+    assert clock_of(seen, P.STARTING) == Clock(spent=1260)
 
 
 def test_an_outage_that_is_noticed_late_does_not_count_either() -> None:
-    seen = one(P.STARTING, F.SETTING_UP, wait=Wait(since=NOW), clusters=DOWN)
+    seen = one(P.STARTING, F.SETTING_UP, wait=Clock(since=NOW), clusters=DOWN)
     seen = replace(seen, now=later(minutes=60))
     assert move_of(seen) is None
     assert clock_of(seen, P.STARTING) is None
     unsaid = replace(seen, clusters={"cnfdb1": Cluster("cnfdb1", available=False)})
-    assert clock_of(unsaid, P.STARTING) == Wait(spent=3600)
+    assert clock_of(unsaid, P.STARTING) == Clock(spent=3600)
 
 
 def test_the_clock_begins_anew_after_another_cgu_had_the_cluster() -> None:
-    seen = one(P.STARTING, wait=Wait(spent=1200, since=NOW), owners=OTHER)
+    seen = one(P.STARTING, wait=Clock(spent=1200, since=NOW), owners=OTHER)
     assert clock_of(seen, P.NOT_STARTED) is None
 
 
 def test_the_clock_of_whoever_is_held_back_stands_still() -> None:
-    seen = one(P.PREPARING, wait=Wait(since=NOW), now=later(minutes=20))
-    assert clock_of(seen, P.PREPARING, held=True) == Wait(spent=1200)
-    begun = one(P.STARTING, wait=Wait(since=NOW), now=later(minutes=20))
-    assert clock_of(begun, P.STARTING, held=True) == Wait(since=NOW)
+    seen = one(P.PREPARING, wait=Clock(since=NOW), now=later(minutes=20))
+    assert clock_of(seen, P.PREPARING, held=True) == Clock(spent=1200)
+    begun = one(P.STARTING, wait=Clock(since=NOW), now=later(minutes=20))
+    assert clock_of(begun, P.STARTING, held=True) == Clock(since=NOW)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from talm.api.cgu import (
 )
 from talm.api.meta import changed
 from talm.api.words import Phase
+from talm.core.clock import Clock
 from talm.core.decide import decide
 from talm.core.model import (
     Blocker,
@@ -84,7 +85,7 @@ def test_the_first_pass_stores_the_plan_the_specification_and_every_cluster_as_n
         spec=SPEC,
         status={"cnfdb1": "NotStarted", "cnfdb2": "NotStarted"},
         clusters=CNFDB,
-        waits={"cnfdb1": Wait(since=NOW), "cnfdb2": Wait(since=NOW)},
+        waits=(Wait(since=NOW, clusters=CNFDB),),
         spec_hash=spec_hash(SPEC),
         attempt=1,
         progress=PrecachingProgress(clusters={"NotStarted": 2}, without_estimate=2, updated_at=NOW),
@@ -215,7 +216,7 @@ def test_an_end_whose_farewell_failed_somewhere_is_not_stored_and_tried_again() 
 
 def test_succeeded_that_others_wrote_ends_the_cgu_and_nothing_else_is_recomputed() -> None:
     ended = changed(
-        status({"cnfdb1": P.ACTIVE}, waits={"cnfdb1": Wait(since=NOW)}),
+        status({"cnfdb1": P.ACTIVE}, waits={"cnfdb1": Clock(since=NOW)}),
         conditions=(condition("Succeeded", "True", "BecauseISaySo"),),
         clusters=(ClusterState(name="cnfdb1", state="timedout"),),
         status=UpgradeStatus(started_at=NOW, current_batch=1),

@@ -7,8 +7,10 @@ from typing import Any, Final
 
 import pytest
 
-from talm.api.cgu import CguStatus, Wait
+from talm.api.cgu import CguStatus
 from talm.api.words import Phase
+from talm.core.clock import Clock
+from talm.core.deadlines import stored_clocks
 from talm.core.decide import decide
 from talm.core.due import Due, Voice
 from talm.core.model import Cluster, Effect, Fact, Move, Outcomes, Sight, Snapshot
@@ -32,7 +34,7 @@ def seen(
     phase: Phase = Phase.ACTIVE,
     fact: Fact = Fact.JOB_ACTIVE,
     cluster: Cluster = SPEAKS,
-    wait: Wait | None = None,
+    wait: Clock | None = None,
     enable: bool = False,
     **more: Any,
 ) -> Snapshot:
@@ -55,10 +57,8 @@ def entry(now: Snapshot) -> tuple[str, str] | None:
     return (entries[0].reason, entries[0].message) if entries else None
 
 
-def wait_of(now: Snapshot) -> Wait:
-    found = after(now).precaching
-    assert found is not None
-    return (found.waits or {})["cnfdb1"]
+def wait_of(now: Snapshot) -> Clock:
+    return stored_clocks(after(now))["cnfdb1"]
 
 
 # --- what is silent ---
@@ -126,13 +126,13 @@ def test_what_is_said_can_be_read_back() -> None:
 
 
 def test_the_clock_of_a_silent_cluster_stands_still_from_its_last_word_on() -> None:
-    wait = Wait(spent=10, since=later(seconds=-120))
-    assert wait_of(seen(due(90), wait=wait)) == Wait(spent=40)
+    wait = Clock(spent=10, since=later(seconds=-120))
+    assert wait_of(seen(due(90), wait=wait)) == Clock(spent=40)
     assert wait_of(seen(due(10), wait=wait)) == wait
 
 
 def test_the_clock_goes_on_when_it_is_heard_again() -> None:
-    assert wait_of(seen(due(0), wait=Wait(spent=40))) == Wait(spent=40, since=NOW)
+    assert wait_of(seen(due(0), wait=Clock(spent=40))) == Clock(spent=40, since=NOW)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_the_clock_goes_on_when_it_is_heard_again() -> None:
 def test_a_cluster_is_never_failed_by_its_deadline_while_it_is_silent(
     phase: Phase, fact: Fact
 ) -> None:
-    long = Wait(since=later(minutes=-1000))
+    long = Clock(since=later(minutes=-1000))
     quiet = seen(due(61_000), phase=phase, fact=fact, wait=long)
     assert decide(quiet).moves == ()
     heard = seen(due(0), phase=phase, fact=fact, wait=long)
@@ -168,11 +168,11 @@ def test_an_end_that_was_told_counts_though_nothing_was_heard_since() -> None:
 
 
 def test_it_is_looked_at_again_when_the_silence_begins_and_when_the_grace_is_over() -> None:
-    begins = decide(seen(due(60), wait=Wait(since=NOW)))
+    begins = decide(seen(due(60), wait=Clock(since=NOW)))
     assert begins.fleet.look_again_after == 30 * SECOND + SECOND
-    ends = decide(seen(due(90), enable=True, wait=Wait(spent=1)))
+    ends = decide(seen(due(90), enable=True, wait=Clock(spent=1)))
     assert ends.fleet.look_again_after == 510 * SECOND + SECOND
-    waits = decide(seen(due(90), wait=Wait(spent=1)))
+    waits = decide(seen(due(90), wait=Clock(spent=1)))
     assert waits.fleet.look_again_after is None
 
 

@@ -13,6 +13,7 @@ from talm.api.cacherecord import CacheRecord
 from talm.api.cgu import CguStatus, PrecachingStatus
 from talm.api.meta import changed
 from talm.api.words import Phase
+from talm.core.deadlines import stored_clocks
 from talm.core.decide import decide
 from talm.core.model import Blocker, Cluster, Move, Outcomes, Rules, Snapshot, SpecSources
 from talm.core.precache_spec import spec_hash
@@ -187,8 +188,7 @@ def test_when_the_window_closes_again_the_next_start_asks_anew() -> None:
 
 def test_a_clusters_way_is_that_of_pre_caching_with_its_clock_and_the_update_waits() -> None:
     seen = stored(at_the_window(records={}))
-    waits = block(seen.cgu.status).waits or {}
-    assert waits.keys() == set(CNFDB)
+    assert stored_clocks(seen.cgu.status).keys() == set(CNFDB)
     decision = decide(replace(seen, sights={}))
     assert [move.goto for move in decision.moves] == [Phase.PREPARING] * 2
     late = decide(replace(seen, now=later(minutes=31)))

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from talm.api.cgu import Wait
 from talm.api.words import Phase
+from talm.core.clock import Clock
 from talm.core.model import Move
 from talm.hub.durations import Durations
 from tests.core.given import NOW, cgu, later, snapshot, status
@@ -40,7 +40,7 @@ class Course:
         after_s: float = 10,
         *,
         failed: Mapping[str, str] | None = None,
-        wait: Wait | None = None,
+        wait: Clock | None = None,
     ) -> None:
         """So long later the cluster makes this move."""
         self.now_s += after_s
@@ -113,9 +113,9 @@ def test_a_cluster_that_is_brought_up_to_date_is_measured_from_there() -> None:
 
 def test_after_a_restart_what_the_status_knows_counts() -> None:
     course = Course()
-    course.goes(P.STARTING, P.ACTIVE, 60, wait=Wait(spent=100, since=NOW))
+    course.goes(P.STARTING, P.ACTIVE, 60, wait=Clock(spent=100, since=NOW))
     course.restart()
-    course.goes(P.ACTIVE, P.SUCCEEDED, 60, wait=Wait(spent=5, since=later(seconds=60)))
+    course.goes(P.ACTIVE, P.SUCCEEDED, 60, wait=Clock(spent=5, since=later(seconds=60)))
     assert course.measured == [("setup", 160), ("Succeeded", 65)]
 
 

@@ -34,7 +34,8 @@ from tests.hub.fakehub import FakeHub, followed, merge, refusal
 from tests.hub.given import cgu, put_cgu
 
 KEY = ("ztp", "du-upgrade")
-WAITS = {"c1": Wait(spent=12, since=dt.datetime(2022, 1, 27, 19, tzinfo=dt.UTC))}
+SINCE = dt.datetime(2022, 1, 27, 19, tzinfo=dt.UTC)
+WAITS = (Wait(spent=12, since=SINCE, clusters=("c1",)),)
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=3)
 NAMES = st.sampled_from("abc")

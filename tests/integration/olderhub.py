@@ -43,7 +43,7 @@ async def _prunes(client: Client) -> bool:
     body = cgu("probe", [], namespace="default")
     found = await client.create(kinds.CGU, body)
     try:
-        patch = {"status": {"precaching": {"waits": {"a": {"spent": 1}}}}}
+        patch = {"status": {"precaching": {"waits": [{"spent": 1}]}}}
         name = found["metadata"]["name"]
         stored = await client.merge_patch(kinds.CGU, name, patch, "default", subresource="status")
         return "waits" not in stored["status"]["precaching"]

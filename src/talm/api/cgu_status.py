@@ -78,9 +78,9 @@ class UpgradeStatus(Wire, frozen=True, kw_only=True):
 
 
 class Wait(Wire, frozen=True, kw_only=True):
-    """How long a cluster has been in its state; ours.
+    """How long clusters have been in their state, of those that have been as long; ours.
 
-    `spent` is in seconds, up to `since`; a missing `since` means that the clock stands still.
+    `spent` is in seconds, up to `since`; a missing `since` means that their clocks stand still.
     """
 
     spent: Annotated[
@@ -89,10 +89,11 @@ class Wait(Wire, frozen=True, kw_only=True):
     since: Annotated[
         dt.datetime | None,
         about(
-            "From when on the clock runs; absent while it stands still, because the cluster is"
-            " unavailable or silent, or belongs to another ClusterGroupUpgrade."
+            "From when on their clocks run; absent while they stand still, because the clusters are"
+            " unavailable or silent, or belong to another ClusterGroupUpgrade."
         ),
     ] = None
+    clusters: Annotated[tuple[str, ...], about("Names of the ManagedClusters, sorted.")] = ()
 
 
 class PrecachingFailure(Wire, frozen=True, kw_only=True):
@@ -150,10 +151,10 @@ class PrecachingStatus(Wire, frozen=True, kw_only=True):
         tuple[str, ...] | None, about("The clusters that are pre-cached, in the plan's order.")
     ] = None
     waits: Annotated[
-        dict[str, Wait] | None,
+        tuple[Wait, ...] | None,
         about(
-            "Clocks of the clusters that are not at their end, by cluster name: how much of the"
-            " deadline of their state they have used. Not in the existing operator."
+            "Clocks of the clusters that are not at their end, those that stand alike together: how"
+            " much of the deadline of their state they have used. Not in the existing operator."
         ),
     ] = None
     verifying_since: Annotated[

@@ -20,9 +20,10 @@ from talm.api.words import BAD_PHASES, FINAL_PHASES, Phase
 from talm.cli.told import Records, Told, order_of, told_on
 from talm.cli.words import span
 from talm.core import clock, precache, report
+from talm.core.deadlines import limit_of, stored_clocks
 from talm.core.decide import stored_course
 from talm.core.explain import CguExplanation, explain_cgu
-from talm.core.fleet import limit_of, stored_phases, stored_waits
+from talm.core.fleet import stored_phases
 from talm.core.model import Rules, Snapshot
 from talm.core.progress import stored_tally
 from talm.core.specifications import stored_specifications
@@ -213,8 +214,8 @@ def _gets_on(told: Told) -> bool:
 def _waited(seen: Snapshot, cluster: str, entry: PrecachingFailure | None) -> dt.timedelta | None:
     if entry is not None and entry.since is not None:
         return max(seen.now - entry.since, NO_WAIT)
-    wait = stored_waits(seen.cgu.status).get(cluster)
-    return clock.spent(wait, seen.now) if wait is not None else None
+    stored = stored_clocks(seen.cgu.status).get(cluster)
+    return clock.spent(stored, seen.now) if stored is not None else None
 
 
 def _trouble(seen: Snapshot, phase: Phase, waited: dt.timedelta | None, told: Told | None) -> str:

@@ -8,35 +8,41 @@ what a cluster has done meanwhile is only being learnt.
 from __future__ import annotations
 
 import datetime as dt
+from typing import NamedTuple
 
-from talm.api.cgu import Wait
+
+class Clock(NamedTuple):
+    """`spent` is in seconds, up to `since`; without `since` it stands still."""
+
+    spent: int = 0
+    since: dt.datetime | None = None
 
 
 def tick(
-    wait: Wait | None,
+    clock: Clock | None,
     *,
     running: bool,
     now: dt.datetime,
     watched_since: dt.datetime | None = None,
-) -> Wait:
+) -> Clock:
     """Start or stop the clock; unchanged (the same object) when neither happens."""
-    if wait is None:
-        return Wait(since=now if running else None)
-    if running and wait.since is None:
-        return Wait(spent=wait.spent, since=now)
-    if not running and wait.since is not None:
-        return Wait(spent=int(spent(wait, now, watched_since).total_seconds()))
-    return wait
+    if clock is None:
+        return Clock(since=now if running else None)
+    if running and clock.since is None:
+        return Clock(clock.spent, now)
+    if not running and clock.since is not None:
+        return Clock(int(spent(clock, now, watched_since).total_seconds()))
+    return clock
 
 
 def spent(
-    wait: Wait | None, now: dt.datetime, watched_since: dt.datetime | None = None
+    clock: Clock | None, now: dt.datetime, watched_since: dt.datetime | None = None
 ) -> dt.timedelta:
     """Time spent so far; a clock that was never started has spent none."""
-    if wait is None:
+    if clock is None:
         return dt.timedelta()
-    before = dt.timedelta(seconds=wait.spent)
-    if wait.since is None:
+    before = dt.timedelta(seconds=clock.spent)
+    if clock.since is None:
         return before
-    since = wait.since if watched_since is None else max(wait.since, watched_since)
+    since = clock.since if watched_since is None else max(clock.since, watched_since)
     return before + max(now - since, dt.timedelta())

@@ -15,9 +15,10 @@ from talm.api.cgu import CguStatus, PrecachingFailure
 from talm.api.words import FINAL_PHASES, Hindrance, Phase
 
 from . import advice, clock, hindrances, precache, report, silence
+from .deadlines import is_running, limit_of, stored_clocks
 from .decide import stored_course
 from .explain import Explanation, Situation, explain_cgu, filled
-from .fleet import is_running, limit_of, stored_phases, stored_waits
+from .fleet import stored_phases
 from .model import Fact, Sight, Snapshot
 from .specifications import stored_specifications
 from .verification import VERIFYING, known_to_be_cached
@@ -154,16 +155,16 @@ _BLIND: Final = {
 
 def _timed(seen: Snapshot, cluster: str, phase: Phase, why: Explanation) -> Explanation:
     """With the clock of the cluster's deadline, which may stand still."""
-    wait = stored_waits(seen.cgu.status).get(cluster)
-    spent = clock.spent(wait, seen.now)
+    stored = stored_clocks(seen.cgu.status).get(cluster)
+    spent = clock.spent(stored, seen.now)
     known = cluster not in seen.clusters or is_running(seen, cluster, phase, held=False)
-    runs = wait is not None and wait.since is not None and known
+    runs = stored is not None and stored.since is not None and known
     bad = Phase.FAILED if phase in precache.SETUP_PHASES else Phase.TIMED_OUT
     return Explanation(
         why.waits_for,
         why.do,
         why.seen,
-        since=seen.now - spent if wait is not None else None,
+        since=seen.now - spent if stored is not None else None,
         until=seen.now + limit_of(seen, phase) - spent if runs else None,
         then=f"it fails as {bad}" if runs else "",
     )

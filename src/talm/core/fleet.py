@@ -8,18 +8,18 @@ vanished, an unknown cluster): a hold stops what has not begun, and its clock.
 from __future__ import annotations
 
 import datetime as dt
-import functools
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from talm.api.cgu import CguStatus, Wait
+from talm.api.cgu import CguStatus
 from talm.api.words import BAD_PHASES, FINAL_PHASES, Phase
 
 from . import clock, precache
-from .model import UNSEEN, Cluster, Effect, Move, Snapshot
-from .silence import silence, silence_ends, silence_turns
+from .deadlines import heard, is_held_back, limit_of, stored_clocks
+from .model import UNSEEN, Cluster, Effect, Move, Sight, Snapshot
+from .silence import silence_ends, silence_turns
 from .story import Precaching, PrecachingVerdict
 
 Phases = Mapping[str, Phase]
@@ -56,10 +56,6 @@ def stored_phases(status: CguStatus) -> Phases:
     return phases
 
 
-def stored_waits(status: CguStatus) -> Mapping[str, Wait]:
-    return (status.precaching.waits if status.precaching else None) or {}
-
-
 def decide_fleet(
     seen: Snapshot,
     plan: Iterable[str],
@@ -84,45 +80,63 @@ def decide_fleet(
         waits = held or cluster in waiting
         if phase is None or phase in FINAL_PHASES or (waits and phase is Phase.NOT_STARTED):
             continue
-        clock_of = _clock(seen, cluster, phase)
-        step, complaint = _step(seen, cluster, phase, clock_of)
+        case = _case(seen, cluster, phase, held=waits)
+        step, complaint = _step(case)
         if complaint:
             complaints[cluster] = complaint
-        move = _move(seen, cluster, phase, step, clock_of, enabled=enabled)
+        move = _move(seen, case, step, enabled=enabled)
         if move is not None and not (waits and _begins_setup(phase, move)):
             moves.append(move)
-        look += _looks(seen, cluster, phase, clock_of, held=waits, enabled=enabled)
+        look += _looks(seen, case, enabled=enabled)
     if not held:
         gone = phases.keys() - set(planned)
         moves += [_leave(seen, c, phases[c]) for c in sorted(gone) if phases[c] not in FINAL_PHASES]
     return FleetDecision(tuple(moves), complaints, min(look, default=None))
 
 
-class _Clock(NamedTuple):
-    """How a cluster's deadline stands; `speaks`: it is available and not silent."""
+class _Case(NamedTuple):
+    """One open cluster as it stands in this pass.
 
+    `known` None: the hub has it no longer.  `owned`: another CGU has it; `held_back`: for this or another
+    reason nothing begins there, and its clock stands still.  `speaks`: it is available and not silent.
+    """
+
+    cluster: str
+    phase: Phase
+    sight: Sight
+    known: Cluster | None
+    owned: bool
+    held_back: bool
     speaks: bool
     spent: dt.timedelta
     limit: dt.timedelta
 
 
-def _clock(seen: Snapshot, cluster: str, phase: Phase) -> _Clock:
-    speaks, until = _heard(seen, cluster)
-    wait = stored_waits(seen.cgu.status).get(cluster)
-    return _Clock(speaks, clock.spent(wait, until, seen.watched_since), limit_of(seen, phase))
+def _case(seen: Snapshot, cluster: str, phase: Phase, *, held: bool) -> _Case:
+    known = seen.clusters.get(cluster)
+    speaks, until = heard(seen, cluster, known)
+    stored = stored_clocks(seen.cgu.status).get(cluster)
+    return _Case(
+        cluster,
+        phase,
+        seen.sights.get(cluster, UNSEEN),
+        known,
+        owned=cluster in seen.owners,
+        held_back=is_held_back(seen, cluster, phase, held=held),
+        speaks=speaks,
+        spent=clock.spent(stored, until, seen.watched_since),
+        limit=limit_of(seen, phase),
+    )
 
 
-def _step(
-    seen: Snapshot, cluster: str, phase: Phase, clock_of: _Clock
-) -> tuple[precache.Step, str]:
+def _step(case: _Case) -> tuple[precache.Step, str]:
     """The table's step; a fact that no rule covers keeps the cluster where it is, with a complaint."""
     try:
-        step = precache.advance(phase, seen.sights.get(cluster, UNSEEN).fact)
+        step = precache.advance(case.phase, case.sight.fact)
     except precache.ImpossibleFact as exc:
-        return precache.Step(phase), str(exc)
-    runs = clock_of.speaks and cluster not in seen.owners
-    if Effect.DIAGNOSE in step.effects and not runs:
-        return precache.Step(phase), ""  # what was seen is old; nobody would answer
+        return precache.Step(case.phase), str(exc)
+    if Effect.DIAGNOSE in step.effects and (case.owned or not case.speaks):
+        return precache.Step(case.phase), ""  # what was seen is old; nobody would answer
     return step, ""
 
 
@@ -131,31 +145,23 @@ def _begins_setup(phase: Phase, move: Move) -> bool:
     return phase is Phase.PREPARING and move.goto is Phase.STARTING
 
 
-def _move(
-    seen: Snapshot,
-    cluster: str,
-    phase: Phase,
-    step: precache.Step,
-    clock_of: _Clock,
-    *,
-    enabled: bool,
-) -> Move | None:
+def _move(seen: Snapshot, case: _Case, step: precache.Step, *, enabled: bool) -> Move | None:
     """One cluster's move, or None when it waits."""
-    if cluster in seen.owners:
+    cluster, phase = case.cluster, case.phase
+    if case.owned:
         # The older CGU cleans up whatever we have begun; afterwards it is our turn again.
         return None if phase is Phase.NOT_STARTED else Move(cluster, Phase.NOT_STARTED)
-    note = seen.sights.get(cluster, UNSEEN).note
     if step.goto in FINAL_PHASES:
-        return Move(cluster, step.goto, step.effects, note)
+        return Move(cluster, step.goto, step.effects, case.sight.note)
     bad = silence_ends(seen, cluster, enabled=enabled) or precache.ending(
         phase,
-        clock_of.spent,
-        clock_of.limit,
-        seen.clusters.get(cluster) or Cluster(cluster),
+        case.spent,
+        case.limit,
+        case.known or Cluster(cluster),
         enabled=enabled,
         rules=seen.rules,
         now=seen.now,
-        note=note,
+        note=case.sight.note,
     )
     if bad is not None:
         return Move(cluster, bad.phase, (Effect.WITHDRAW,), bad.why)
@@ -182,56 +188,19 @@ def unpinning(seen: Snapshot, cluster: str, phase: Phase) -> tuple[Effect, ...]:
     return (Effect.UNPIN,) if may_have_pinned and cluster in seen.clusters else ()
 
 
-def limit_of(seen: Snapshot, phase: Phase) -> dt.timedelta:
-    """The deadline of the states of this kind."""
-    minutes = seen.cgu.spec.remediation_strategy.timeout
-    return precache.deadline(phase, seen.rules, _minutes(minutes))
-
-
-@functools.lru_cache
-def _minutes(number: int) -> dt.timedelta:
-    return dt.timedelta(minutes=number)
-
-
-def is_running(seen: Snapshot, cluster: str, phase: Phase, *, held: bool) -> bool:
-    """True while the clock of the cluster's deadline runs: whoever is held back loses no time."""
-    held_back = cluster in seen.owners or (held and phase in precache.BEFORE_SETUP)
-    return not held_back and _heard(seen, cluster)[0]
-
-
-def _heard(seen: Snapshot, cluster: str) -> tuple[bool, dt.datetime]:
-    """Whether the cluster speaks, and up to when its running clock counts: an outage or a silence that is
-    noticed late does not."""
-    known = seen.clusters.get(cluster)
-    if known is None:
-        return False, seen.now
-    if not known.available:
-        return False, seen.now if known.since is None else min(seen.now, known.since)
-    quiet = silence(seen, cluster)
-    return (True, seen.now) if quiet is None else (False, min(seen.now, quiet.since))
-
-
-def _looks(
-    seen: Snapshot,
-    cluster: str,
-    phase: Phase,
-    clock_of: _Clock,
-    *,
-    held: bool,
-    enabled: bool,
-) -> list[dt.timedelta]:
+def _looks(seen: Snapshot, case: _Case, *, enabled: bool) -> list[dt.timedelta]:
     """When time alone may change what is decided for this cluster; never while another CGU has it."""
-    if cluster in seen.owners:
+    if case.owned:
         return []
-    known = seen.clusters.get(cluster)
+    known = case.known
     looks: list[dt.timedelta] = []
-    if (turn := silence_turns(seen, cluster, enabled=enabled)) is not None:
+    if (turn := silence_turns(seen, case.cluster, enabled=enabled)) is not None:
         looks.append(turn - seen.now)
     if known is not None and not known.available and enabled and known.since is not None:
         looks.append(known.since + seen.rules.unavailable_grace - seen.now)
-    elif clock_of.speaks and not (held and phase in precache.BEFORE_SETUP):
-        looks.append(clock_of.limit - clock_of.spent)
-    recheck = seen.sights.get(cluster, UNSEEN).recheck
+    elif case.speaks and not case.held_back:
+        looks.append(case.limit - case.spent)
+    recheck = case.sight.recheck
     if looks:
         looks = [max(min(looks), NO_TIME) + JUST_AFTER]
     return looks if recheck is None else [*looks, recheck]
@@ -252,34 +221,6 @@ def settle_phases(
         else:
             phases[move.cluster] = move.goto
     return phases
-
-
-def settle_waits(
-    seen: Snapshot, phases: Phases, *, held: bool, waiting: frozenset[str] = frozenset()
-) -> dict[str, Wait]:
-    """The clocks of the open clusters; a new one when the kind of state has changed."""
-    before = stored_phases(seen.cgu.status)
-    waits = stored_waits(seen.cgu.status)
-    after: dict[str, Wait] = {}
-    for cluster, phase in phases.items():
-        if phase in FINAL_PHASES:
-            continue
-        old = waits.get(cluster)
-        owned = cluster in seen.owners
-        if owned or _kind(before.get(cluster, phase)) != _kind(phase):
-            old = None
-        speaks, until = _heard(seen, cluster)
-        held_back = owned or (phase in precache.BEFORE_SETUP and (held or cluster in waiting))
-        wait = clock.tick(
-            old, running=speaks and not held_back, now=until, watched_since=seen.watched_since
-        )
-        if wait.spent or wait.since is not None:
-            after[cluster] = wait
-    return after
-
-
-def _kind(phase: Phase) -> bool:
-    return phase in precache.SETUP_PHASES
 
 
 def verdict(phases: Phases, plan: Iterable[str]) -> PrecachingVerdict:

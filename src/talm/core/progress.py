@@ -21,7 +21,8 @@ from talm.api.meta import changed
 from talm.api.progress import ProgressRecord
 from talm.api.words import FINAL_PHASES, Phase
 
-from .fleet import Phases, is_running
+from .deadlines import is_running
+from .fleet import Phases
 from .model import UNSEEN, Snapshot
 from .precache import BEFORE_SETUP
 from .precache_spec import spec_hash

@@ -21,7 +21,8 @@ from typing import Final
 
 from talm.api.words import FINAL_PHASES, Phase
 
-from .fleet import FleetDecision, Phases, is_running, stored_phases
+from .deadlines import is_running
+from .fleet import FleetDecision, Phases, stored_phases
 from .model import Move, Snapshot
 from .parting import parting
 from .precache import BEFORE_SETUP

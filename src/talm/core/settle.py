@@ -15,13 +15,14 @@ from talm.api.cgu import (
     PrecachingSpec,
     PrecachingStatus,
     UpgradeStatus,
+    Wait,
 )
 from talm.api.meta import changed
 
-from . import causes, progress, report
+from . import causes, deadlines, progress, report
 from .conditions import render
 from .decide import Decision, Stage
-from .fleet import Phases, settle_phases, settle_waits, stored_phases, verdict
+from .fleet import Phases, settle_phases, stored_phases, verdict
 from .gates import first_gate
 from .model import EventNote, Outcomes, Settled, Snapshot
 from .pace import paced
@@ -182,7 +183,7 @@ def _precaching_fields(
         status={cluster: phase.value for cluster, phase in phases.items()} or None,
         verifying_since=asked,
         clusters=(found.plan if _is_judged(found) else stored.clusters if stored else None) or None,
-        waits=settle_waits(seen, phases, held=found.held, waiting=found.waiting) or None,
+        waits=_waits(seen, found, before, phases),
         failures=causes.shown(failed) or None,
         failures_by_class=causes.counted(failed, stored) or None,
         spec_hash=progress.name_of(spec),
@@ -190,6 +191,13 @@ def _precaching_fields(
         progress=progress.progress(seen, before, phases, anew=anew),
     )
     return changed(status, precaching=block)
+
+
+def _waits(
+    seen: Snapshot, found: Prepared, before: Phases, after: Phases
+) -> tuple[Wait, ...] | None:
+    clocks = deadlines.settle_clocks(seen, before, after, held=found.held, waiting=found.waiting)
+    return deadlines.to_wire(clocks) or None
 
 
 def _spec(found: Prepared, stored: PrecachingStatus | None) -> PrecachingSpec | None:

@@ -18,7 +18,8 @@ from typing import Protocol
 
 from talm.api.words import FINAL_PHASES, Phase
 from talm.core import clock
-from talm.core.fleet import PHASE_BY_WORD, stored_waits
+from talm.core.deadlines import stored_clocks
+from talm.core.fleet import PHASE_BY_WORD
 from talm.core.model import Move, Snapshot
 
 from .store import Key
@@ -79,7 +80,7 @@ class Durations:
         now_s = self._now_s()
         if was is Phase.NOT_STARTED:
             return _Attempt(now_s, is_set_up=False)
-        spent = clock.spent(stored_waits(seen.cgu.status).get(cluster), seen.now)
+        spent = clock.spent(stored_clocks(seen.cgu.status).get(cluster), seen.now)
         return _Attempt(now_s - spent.total_seconds(), is_set_up=was is Phase.ACTIVE)
 
     def _tell(self, attempt: _Attempt, goto: Phase) -> None:

@@ -190,6 +190,15 @@ ROLLOUT_ROWS: Final[dict[Rollout, tuple[tuple[str, ...], str, str, list[str]]]] 
             "clusters: why."
         ],
     ),
+    Rollout.VERIFYING: (
+        (),
+        "batch 2 of 3 waits for 1 cluster to verify that everything is still cached: a",
+        f"Ready=False UpgradeNotCompleted: {CGU} has upgrade policies that are still non compliant",
+        [
+            "Progressing=True InProgress: Remediating non-compliant policies: batch 2 of 3 waits for "
+            "1 cluster to verify that everything is still cached: a"
+        ],
+    ),
     Rollout.COMPLETED: (
         (),
         "",

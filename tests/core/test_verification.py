@@ -124,9 +124,9 @@ def test_nobody_is_asked_where_that_is_switched_off() -> None:
 
 def test_users_are_told_since_when_it_is_cached_or_that_nobody_knows() -> None:
     asked = "asked whether everything is still cached before the update starts"
-    assert why(cached()) == f"{asked}: it was at 2022-01-28T19:00:00Z"
+    assert why(cached(), "the update starts") == f"{asked}: it was at 2022-01-28T19:00:00Z"
     for found in (None, CacheRecord(), cached(result="PrecacheTimeout")):
-        assert why(found) == f"{asked}: no record on the hub says that it was"
+        assert why(found, "the update starts") == f"{asked}: no record on the hub says that it was"
 
 
 def test_people_read_since_when_a_cluster_is_cached_for_what_is_wanted_and_whether_pinned() -> None:

@@ -39,6 +39,7 @@ PRECACHING_TYPES: Final = frozenset(
 ALL_COMPLIANT: Final = "All clusters are compliant with all the managed policies"
 ALREADY_COMPLIANT: Final = "All clusters already compliant with the specified managed policies"
 NONE_LEFT: Final = "No clusters available for remediation (Precaching failed)"
+REMEDIATING: Final = "Remediating non-compliant policies"
 TOOK_TOO_LONG: Final = "Policy remediation took too long"
 CGU: Final = "The ClusterGroupUpgrade CR"
 
@@ -198,8 +199,9 @@ def _current_rollout(story: Story) -> list[Says]:
             f"Blocking CRs that are not completed: {names}",
         ),
         Rollout.UNSUPPORTED: (False, R.UNSUPPORTED, verdict.text),
-        Rollout.RUNNING: (True, R.IN_PROGRESS, "Remediating non-compliant policies"),
+        Rollout.RUNNING: (True, R.IN_PROGRESS, REMEDIATING),
         Rollout.WAITING_FOR_PLACEMENT: (True, R.WAITING_FOR_PLACEMENT, verdict.text),
+        Rollout.VERIFYING: (True, R.IN_PROGRESS, f"{REMEDIATING}: {verdict.text}"),
         Rollout.COMPLETED: (False, R.COMPLETED, ALL_COMPLIANT),
         Rollout.TIMED_OUT: (False, R.TIMED_OUT, TOOK_TOO_LONG + verdict.text),
         Rollout.ALL_FAILED_PRECACHING: (False, R.COMPLETED, NONE_LEFT),
@@ -284,6 +286,7 @@ _READY: Final = {
     ),
     Rollout.RUNNING: _NOT_COMPLIANT,
     Rollout.WAITING_FOR_PLACEMENT: _NOT_COMPLIANT,
+    Rollout.VERIFYING: _NOT_COMPLIANT,
     Rollout.COMPLETED: (
         True,
         R.UPGRADE_COMPLETED,

@@ -1,7 +1,7 @@
 """What now?  One pure look at a snapshot; every effect it asks for is idempotent.
 
 deleted ──► farewell, finalizer off          ended elsewhere ──► farewell
-no finalizer ──► finalizer on                remediation runs ──► rollout.step
+no finalizer ──► finalizer on                remediation runs ──► rollout.step, turns.take_turn
 else ──► prepare ──► pre-caching ──► gates ──► remediation begins
 """
 
@@ -27,6 +27,7 @@ from .prepare import Prepared, prepare
 from .renewal import Change, renew
 from .rollout import Course, Limits, RolloutStep
 from .story import ENDS, Rollout, RolloutVerdict
+from .turns import Turn, named_at_the_end, take_turn, waits_for
 from .verification import send_back, verifying_since
 
 NO_MOVES: Final = FleetDecision()
@@ -49,7 +50,8 @@ class Decision:
 
     `placements` None: they are left as they are; `drop_placements`: all of this CGU's are deleted.
     The finalizer is changed last, and dropped only when every move was carried out.
-    `verifying_since` is what is to be stored while the CGU prepares (verification.py).
+    `verifying_since` is what is to be stored: clusters are asked before the update starts
+    (verification.py), or before their batch begins (turns.py).
     """
 
     stage: Stage
@@ -185,22 +187,54 @@ def _begin_with(seen: Snapshot, base: Decision, found: Prepared, left: tuple[str
 
 
 def _remediate(seen: Snapshot, course: Course) -> Decision:
-    return _step(seen, course, Decision(Stage.REMEDIATING))
+    """The running batch goes a step on; one whose turn has come begins once its clusters are verified."""
+    timeout = _limits(seen, course).timeout
+    if course.batch_started_at is None:
+        turn = take_turn(seen, course, timeout, asked=verifying_since(seen.cgu.status))
+        if turn.since is not None:
+            return _wait(seen, turn)
+        course = turn.course
+    found = _step(seen, course, Decision(Stage.REMEDIATING))
+    if found.ends or found.rollout is None or found.rollout.course.batch == course.batch:
+        return found
+    turn = take_turn(seen, found.rollout.course, timeout, asked=None)
+    return found if turn.since is None else _wait(seen, turn)
+
+
+def _wait(seen: Snapshot, turn: Turn) -> Decision:
+    """The batch's turn has come, and not all of its clusters are verified."""
+    verdict = RolloutVerdict(Rollout.VERIFYING, text=waits_for(turn.course, turn.awaited))
+    step = rollout.wait(turn.course, verdict, _limits(seen, turn.course), seen.now)
+    asking = Decision(Stage.REMEDIATING, fleet=turn.fleet, verifying_since=turn.since)
+    found = _with_step(seen, step, asking)
+    if found.ends:
+        return replace(found, fleet=FleetDecision(named_at_the_end(turn, found.moves)))
+    return found
 
 
 def _step(seen: Snapshot, course: Course, base: Decision) -> Decision:
+    step = rollout.step(course, _policies_of(seen, course), _limits(seen, course), seen.now)
+    return _with_step(seen, step, base)
+
+
+def _limits(seen: Snapshot, course: Course) -> Limits:
+    """Canaries have the first batches; one that was left out has left an empty one."""
     spec = seen.cgu.spec
     canaries = set(spec.remediation_strategy.canaries or ())
-    limits = Limits(
+    theirs = (n for n, batch in enumerate(course.plan, 1) if not canaries.isdisjoint(batch))
+    return Limits(
         timeout=dt.timedelta(minutes=spec.remediation_strategy.timeout),
         on_batch_timeout=spec.batch_timeout_action,
-        canaries=sum(c in canaries for batch in course.plan for c in batch),
+        canaries=max(theirs, default=0) if canaries else 0,
     )
-    step = rollout.step(course, _policies_of(seen, course), limits, seen.now)
+
+
+def _with_step(seen: Snapshot, step: RolloutStep, base: Decision) -> Decision:
+    course = step.course
     if step.verdict.kind in ENDS:
         return replace(_ending(seen, base, step.verdict.kind), rollout=step, gate=step.verdict)
     gate = step.verdict
-    if seen.placement_problems:
+    if seen.placement_problems and gate.kind is Rollout.RUNNING:
         name, text = min(seen.placement_problems.items())
         gate = RolloutVerdict(Rollout.WAITING_FOR_PLACEMENT, (name,), text)
     placements = _placements(seen, course.policies, step.enforced)

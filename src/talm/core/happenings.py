@@ -79,6 +79,8 @@ def _failure(note: str, cluster: str = "") -> EventNote:
 
 
 def _end(prefix: str, before: CguStatus, after: CguStatus) -> Iterable[EventNote]:
+    if before.status is not None and before.status.started_at is not None:
+        return  # it was told before the update; who fails before its batch is named
     told, was = _verdict(after), _verdict(before)
     if told is None or (was is not None and was.kind is told.kind):
         return

@@ -129,7 +129,7 @@ def _outdated_events(name: str, before: CguStatus, after: CguStatus) -> Iterable
         for cluster, phase in stored_phases(after).items()
     )
     if back and verifying_since(after) is not None and verifying_since(before) is None:
-        text = f"{back} clusters are asked whether everything is still cached"
+        text = f"{_batch(after)}{back} clusters are asked whether everything is still cached"
         yield EventNote(
             "CguVerifyingCache", "VerifyingCache", f"ClusterGroupUpgrade {name}: {text}"
         )
@@ -138,6 +138,13 @@ def _outdated_events(name: str, before: CguStatus, after: CguStatus) -> Iterable
         yield EventNote(
             "CguPrecachingOutdated", "BuildingPrecacheSpec", f"ClusterGroupUpgrade {name}: {text}"
         )
+
+
+def _batch(status: CguStatus) -> str:
+    """Before which batch; "" before the update starts."""
+    if status.status is None or not _started(status):
+        return ""
+    return f"before batch {status.status.current_batch} of {len(status.remediation_plan or ())} starts, "
 
 
 def _upgrade_events(name: str, before: CguStatus, after: CguStatus) -> Iterable[EventNote]:

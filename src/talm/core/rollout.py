@@ -40,10 +40,17 @@ class Course:
         """The clusters of the running batch."""
         return self.plan[self.batch - 1] if self.batch <= len(self.plan) else ()
 
+    @property
+    def upcoming(self) -> tuple[str, ...]:
+        """The clusters whose turn comes next: it has come where the current batch has no beginning."""
+        at = self.batch if self.batch_started_at is not None else self.batch - 1
+        return self.plan[at] if at < len(self.plan) else ()
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`timeout` of the whole CGU; what happens to a batch that exceeds its share; canary batches."""
+    """`timeout` of the whole CGU; what happens to a batch that exceeds its share; how many batches, the
+    first ones, are canaries'."""
 
     timeout: dt.timedelta
     on_batch_timeout: str = BatchTimeoutAction.CONTINUE
@@ -93,6 +100,18 @@ def step(
         return _batch_timed_out(course, found, limits, now)
     end = course.started_at + limits.timeout
     return RolloutStep(course, enforced(course), RUNNING, min(deadline, end))
+
+
+def wait(course: Course, verdict: RolloutVerdict, limits: Limits, now: dt.datetime) -> RolloutStep:
+    """Leave the current batch unbegun for now: nobody is enforced, and only the whole CGU's time runs.
+
+    Clusters that were never enforced have no entry when it is up.
+    """
+    course = replace(course, batch_started_at=None, progress={})
+    if now - course.started_at >= limits.timeout:
+        return _time_up(course, (), "")
+    nobody: dict[PolicyRef, tuple[str, ...]] = {ref: () for ref in course.policies}
+    return RolloutStep(course, nobody, verdict, course.started_at + limits.timeout)
 
 
 def enforced(course: Course) -> dict[PolicyRef, tuple[str, ...]]:

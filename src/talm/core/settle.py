@@ -28,6 +28,7 @@ from .model import EventNote, Outcomes, Settled, Snapshot
 from .pace import paced
 from .prepare import FIVE_MINUTES, Prepared
 from .renewal import Change
+from .settle_turn import left_out, settle_asked
 from .specifications import to_wire
 from .story import Precaching, PrecachingVerdict, Rollout, RolloutVerdict, Story
 from .verification import reasons, verifying_since
@@ -76,27 +77,22 @@ def _settle_preparation(seen: Snapshot, decision: Decision, outcomes: Outcomes) 
 
 
 def _settle_remediation(seen: Snapshot, decision: Decision, outcomes: Outcomes) -> Settled:
-    """While it runs, everything but the course is frozen."""
-    status = seen.cgu.status
-    if outcomes.hub_failed or outcomes.failed:
-        return Settled(status)
+    """While it runs, everything but the course, and those who are asked before their batch, is frozen.
+
+    A cluster that had left the plan with its pre-caching open is forgotten with the farewell.
+    """
+    before = seen.cgu.status
+    if outcomes.hub_failed or (decision.ends and outcomes.failed):
+        return Settled(before)
     assert decision.gate is not None  # noqa: S101 (of this stage)
+    status = changed(before, precaching=settle_asked(seen, decision, outcomes))
     status = _course_fields(status, decision)
     if decision.placements is not None:
         status = _placement_fields(status, decision)
     if decision.ends:
-        status = _said_farewell(status, decision)
         status = _completed(status, seen.now, dropped=decision.drop_placements)
-    return _told(seen, decision, status, Story(rollout=decision.gate))
-
-
-def _said_farewell(status: CguStatus, decision: Decision) -> CguStatus:
-    """A cluster that had left the plan with its pre-caching open is forgotten with the farewell."""
-    if status.precaching is None:
-        return status
-    phases = settle_phases(stored_phases(status), (), decision.moves, {})
-    words = {cluster: phase.value for cluster, phase in phases.items()} or None
-    return changed(status, precaching=changed(status.precaching, status=words))
+    story = Story(precaching=left_out(before, status), rollout=decision.gate)
+    return _told(seen, decision, status, story)
 
 
 def _is_judged(found: Prepared) -> bool:
@@ -173,7 +169,8 @@ def _precaching_fields(
         decision.moves,
         outcomes.failed,
         decision.fleet.complaints,
-        waiting=(reasons(seen, phases) if asked is not None else {}) | _waiting(found),
+        waiting=(reasons(seen, phases, "the update starts") if asked is not None else {})
+        | _waiting(found),
     )
     before, spec = stored_phases(seen.cgu.status), _spec(found, stored)
     anew = progress.begins_anew(before, phases, renewed=found.change is Change.DUE)

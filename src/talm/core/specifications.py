@@ -85,7 +85,11 @@ def too_many(by_hash: Mapping[str, PrecachingSpec]) -> str:
 
 
 def stored_specifications(status: CguStatus) -> Specifications | None:
-    """What is stored, and who has begun with which; None while there is no valid one."""
+    """What is stored, and who has begun with which; None while there is no valid one.
+
+    Once the update has started nothing is derived any more: whoever goes the way again (turns.py) keeps
+    what it had begun with.
+    """
     stored = status.precaching
     if stored is None or stored.spec is None or stored.spec == PrecachingSpec():
         return None
@@ -95,13 +99,16 @@ def stored_specifications(status: CguStatus) -> Specifications | None:
     by_hash = {common: stored.spec}
     of: dict[str, str] = {}
     phases = stored_phases(status)
+    is_frozen = status.status is not None and status.status.started_at is not None
     for entry in stored.specs:
         if entry.spec is None:
             continue
         name = spec_hash(entry.spec)
         by_hash.setdefault(name, entry.spec)
         begun = unfold(entry.begun or ())
-        of |= {c: name for c in begun if c in phases and phases[c] not in BEFORE_SETUP}
+        of |= {
+            c: name for c in begun if c in phases and (is_frozen or phases[c] not in BEFORE_SETUP)
+        }
     return Specifications(common, by_hash, of)
 
 

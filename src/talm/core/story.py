@@ -34,6 +34,7 @@ class Rollout(enum.Enum):
     UNSUPPORTED = enum.auto()
     RUNNING = enum.auto()
     WAITING_FOR_PLACEMENT = enum.auto()
+    VERIFYING = enum.auto()  # the current batch has not begun: is everything still cached?
     COMPLETED = enum.auto()
     ALREADY_COMPLIANT = enum.auto()
     TIMED_OUT = enum.auto()

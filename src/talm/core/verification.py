@@ -1,4 +1,4 @@
-"""Still cached?  What a cluster's record says, and who is asked to verify before the update starts.
+"""Still cached?  What a cluster's record says, and who is asked to verify before its update starts.
 
     no record, another specification, a bad end, too old ──► unverified ──► back to NotStarted
 
@@ -6,7 +6,8 @@ A run of the workload on a cluster that has everything *is* the verification: it
 pulls only what has gone.  So an unverified cluster goes the way of pre-caching once more, with its
 clocks and deadlines, and the update waits for it; one that cannot be verified is left out and named.
 Nobody is asked twice for one start: since the status says `verifyingSince`, whoever has succeeded counts.
-Not here: how a record comes to the hub and back (hub/records.py).
+Not here: whose turn it is (decide.py: before the update starts all together; turns.py: later ones batch by
+batch); how a record comes to the hub and back (hub/records.py).
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ def cached_at(record: CacheRecord | None, wanted: str) -> dt.datetime | None:
 
 
 def verifying_since(status: CguStatus) -> dt.datetime | None:
-    """Since when clusters are being verified for the start that is ahead; None: they are not."""
+    """Since when clusters are being verified for the start, of the update or a batch, that is ahead; None:
+    they are not."""
     return status.precaching.verifying_since if status.precaching else None
 
 
@@ -109,18 +111,18 @@ def send_back(
     return tuple(moves)
 
 
-def reasons(seen: Snapshot, phases: Mapping[str, Phase]) -> dict[str, tuple[str, str]]:
-    """Reason and message, for users, of the open clusters while clusters are asked."""
+def reasons(seen: Snapshot, phases: Mapping[str, Phase], ahead: str) -> dict[str, tuple[str, str]]:
+    """Reason and message, for users, of the open clusters while clusters are asked before what is `ahead`."""
     return {
-        cluster: (VERIFYING, why(seen.records.get(cluster)))
+        cluster: (VERIFYING, why(seen.records.get(cluster), ahead))
         for cluster, phase in phases.items()
         if phase not in FINAL_PHASES
     }
 
 
-def why(record: CacheRecord | None) -> str:
+def why(record: CacheRecord | None, ahead: str) -> str:
     """Why a cluster is asked, for its user; up to the colon it is the same for all."""
-    asked = "asked whether everything is still cached before the update starts"
+    asked = f"asked whether everything is still cached before {ahead}"
     if record is None or record.result != Phase.SUCCEEDED or not record.at:
         return f"{asked}: no record on the hub says that it was"
     return f"{asked}: it was at {record.at}"

@@ -168,14 +168,10 @@ class Observer:
         return sights
 
     def _records(self, cgu: ClusterGroupUpgrade) -> dict[str, CacheRecord]:
-        """What the hub says is cached; nobody wants to know but for an update that is about to start."""
-        spec, status = cgu.spec, cgu.status
-        is_near = spec.enable or verifying_since(status) is not None
-        if not (is_near and spec.pre_caching) or stored_course(status) is not None:
+        """What the hub says is cached, of clusters whose update, or whose batch, may be about to start."""
+        if self._rules.verify_after is None or not cgu.spec.pre_caching:
             return {}
-        if self._rules.verify_after is None:
-            return {}
-        found = {c: self._store.records.get(c) for c in stored_phases(status)}
+        found = {c: self._store.records.get(c) for c in _about_to_start(cgu)}
         return {cluster: record for cluster, record in found.items() if record is not None}
 
     def _owners(self, cgu: ClusterGroupUpgrade) -> dict[str, str]:
@@ -245,6 +241,14 @@ class Observer:
                         "ManagedClusterSet in the policy namespace."
                     )
         return problems
+
+
+def _about_to_start(cgu: ClusterGroupUpgrade) -> Iterable[str]:
+    course = stored_course(cgu.status)
+    if course is not None:
+        return course.upcoming
+    is_near = cgu.spec.enable or verifying_since(cgu.status) is not None
+    return stored_phases(cgu.status) if is_near else ()
 
 
 def claims(cgu: ClusterGroupUpgrade, cluster: str) -> bool:

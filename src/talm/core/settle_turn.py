@@ -1,0 +1,62 @@
+"""What is stored of pre-caching while the update runs: how far those are who are asked before their batch.
+
+Everything else of pre-caching is frozen then; its conditions stand, since it was done and is: only how many
+clusters it has failed for is said anew when one of a batch could not be verified.  While nobody is asked
+nothing here costs anything.
+"""
+
+from __future__ import annotations
+
+from talm.api.cgu import CguStatus, PrecachingStatus
+from talm.api.meta import changed
+from talm.api.words import BAD_PHASES, Phase
+
+from . import causes, deadlines, progress, report
+from .decide import Decision
+from .fleet import settle_phases, stored_phases
+from .model import Outcomes, Snapshot
+from .story import Precaching, PrecachingVerdict
+from .verification import reasons
+
+
+def settle_asked(seen: Snapshot, decision: Decision, outcomes: Outcomes) -> PrecachingStatus | None:
+    """Pre-caching as it is stored next; the stored one itself where nobody is asked."""
+    stored, before = seen.cgu.status.precaching, stored_phases(seen.cgu.status)
+    phases = before
+    if decision.moves:
+        phases = settle_phases(before, (), decision.moves, outcomes.failed)
+    asking = decision.verifying_since is not None or phases != before
+    if stored is None or not (asking or stored.verifying_since is not None):
+        return stored
+    failed = report.failures(
+        seen,
+        phases,
+        decision.moves,
+        outcomes.failed,
+        decision.fleet.complaints,
+        waiting=reasons(seen, phases, "its batch starts"),
+    )
+    anew = progress.begins_anew(before, phases, renewed=False)
+    clocks = deadlines.settle_clocks(seen, before, phases, held=False)
+    return changed(
+        stored,
+        status={cluster: phase.value for cluster, phase in phases.items()} or None,
+        verifying_since=decision.verifying_since,
+        waits=deadlines.to_wire(clocks) or None,
+        failures=causes.shown(failed) or None,
+        failures_by_class=causes.counted(failed, stored) or None,
+        attempt=progress.attempt(stored, stored.spec, anew=anew),
+        progress=progress.progress(seen, before, phases, anew=anew),
+    )
+
+
+def left_out(before: CguStatus, after: CguStatus) -> PrecachingVerdict | None:
+    """How many clusters pre-caching has failed for, if that may be news; None: what was said stands."""
+    block = after.precaching
+    if block is None or block is before.precaching:
+        return None
+    phases = stored_phases(after)
+    bad = sum(
+        phases.get(cluster, Phase.SUCCEEDED) in BAD_PHASES for cluster in block.clusters or ()
+    )
+    return PrecachingVerdict(Precaching.PARTIALLY_DONE, bad) if bad else None

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from talm.api.cacherecord import CacheRecord
-from talm.api.cgu import PrecachingFailure, PrecachingSpec
+from talm.api.cgu import PrecachingFailure, PrecachingSpec, UpgradeStatus
 from talm.api.meta import changed
 from talm.api.ocm import ManagedCluster, ManagedClusterAction, ManagedClusterView, ManifestWork
 from talm.api.words import RUN_LABEL, Phase
@@ -259,3 +259,16 @@ def test_a_cluster_that_is_asked_whether_it_is_still_cached_says_so() -> None:
     why = one_cluster(looked(cgu=changed(SMALL, status=status)), "spoke-0003").why
     assert why.seen.startswith(f"{text}; ")
     assert why.waits_for == "the Job to end"
+
+
+def test_while_a_batch_waits_to_be_verified_its_clusters_are_explained() -> None:
+    plan = (("spoke-0001",), ("spoke-0003", "spoke-0007"))
+    begun = UpgradeStatus(started_at=NOW, current_batch=2)
+    cgu = changed(SMALL, status=changed(SMALL.status, remediation_plan=plan, status=begun))
+    pages = whole(looked(cgu=cgu))
+    assert pages[0].why.waits_for.startswith("2 clusters of batch 2 of 2 to verify")
+    explained = {cluster: page.why.waits_for for page in pages for cluster in page.clusters}
+    assert explained["spoke-0007"] == "the spoke to finish deleting the pre-caching namespace"
+    running = changed(begun, current_batch_started_at=NOW)
+    cgu = changed(cgu, status=changed(cgu.status, status=running))
+    assert len(whole(looked(cgu=cgu))) == 1

@@ -192,11 +192,11 @@ ROLLOUT_ROWS: Final[dict[Rollout, tuple[tuple[str, ...], str, str, list[str]]]] 
     ),
     Rollout.VERIFYING: (
         (),
-        "batch 2 of 3 waits for 1 cluster to verify that everything is still cached: a",
+        "1 cluster of batch 2 of 3 to verify that everything is still cached: a",
         f"Ready=False UpgradeNotCompleted: {CGU} has upgrade policies that are still non compliant",
         [
-            "Progressing=True InProgress: Remediating non-compliant policies: batch 2 of 3 waits for "
-            "1 cluster to verify that everything is still cached: a"
+            "Progressing=True InProgress: Remediating non-compliant policies: waiting for 1 cluster of "
+            "batch 2 of 3 to verify that everything is still cached: a"
         ],
     ),
     Rollout.COMPLETED: (

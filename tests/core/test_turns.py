@@ -20,7 +20,10 @@ from talm.api.cgu import (
 )
 from talm.api.meta import changed
 from talm.api.words import Phase
+from talm.core import advice
 from talm.core.decide import Decision, Stage, decide
+from talm.core.explain import Situation, explain_cgu
+from talm.core.explain_cluster import explain_cluster
 from talm.core.model import Cluster, Effect, Fact, Move, Outcomes, Rules, Sight, Snapshot
 from talm.core.precache_spec import spec_hash
 from talm.core.settle import settle
@@ -45,7 +48,7 @@ CLUSTERS: Final = ("a", "b", "c", "d")
 PLAN: Final = (("a",), ("b", "c"), ("d",))
 REF: Final = PolicyRef(name=POLICY, namespace="ztp-group")
 RULES: Final = Rules(verify_after=dt.timedelta(hours=1))
-WAITS: Final = "Remediating non-compliant policies: batch 2 of 3 waits for"
+WAITS: Final = "Remediating non-compliant policies: waiting for"
 VERIFY: Final = "to verify that everything is still cached"
 
 
@@ -147,7 +150,11 @@ def test_conditions_say_whom_the_batch_waits_for_and_that_pre_caching_is_done_st
     seen = updating()
     settled = one_pass(seen)
     told, before = conditions(settled.status), conditions(seen.cgu.status)
-    assert told["Progressing"] == ("True", "InProgress", f"{WAITS} 2 clusters {VERIFY}: b, c")
+    assert told["Progressing"] == (
+        "True",
+        "InProgress",
+        f"{WAITS} 2 clusters of batch 2 of 3 {VERIFY}: b, c",
+    )
     assert told["Ready"][:2] == ("False", "UpgradeNotCompleted")
     for kind in ("PrecachingDone", "PrecachingSuceeded"):
         assert told[kind] == before[kind]
@@ -169,7 +176,7 @@ def test_of_many_clusters_five_are_named() -> None:
         clusters={c: Cluster(c) for c in ("a", *names)},
     )
     text = conditions(one_pass(seen).status)["Progressing"][2]
-    assert text.endswith(f"waits for 7 clusters {VERIFY}: b, c, e, f, g and 2 more")
+    assert text.endswith(f"{WAITS} 7 clusters of batch 2 of 2 {VERIFY}: b, c, e, f, g and 2 more")
 
 
 @pytest.mark.parametrize(
@@ -396,3 +403,32 @@ def test_deletion_takes_away_what_was_begun() -> None:
     meta = changed(seen.cgu.metadata, deletion_timestamp=NOW)
     decision = decide(replace(seen, cgu=changed(seen.cgu, metadata=meta)))
     assert [(m.cluster, m.effects) for m in decision.moves] == [("b", (Effect.REMOVE,))]
+
+
+# --- explained ---
+
+
+def test_a_batch_that_waits_says_for_whom_since_when_and_until_when() -> None:
+    seen = waiting({"b": Phase.ACTIVE, "c": Phase.NOT_STARTED})
+    told = explain_cgu(seen)
+    assert told.situation is Situation.UPDATING
+    assert told.why.waits_for == f"2 clusters of batch 2 of 3 {VERIFY}: b, c"
+    assert (told.why.since, told.why.until) == (later(minutes=120), later(minutes=240))
+    assert told.why.then == "those that have not answered are left out of the update"
+    assert told.why.do.startswith(advice.VERIFYING.partition("talm")[0])
+    last = explain_cgu(waiting({"d": Phase.ACTIVE}, batch=3, asked=later(minutes=580)))
+    assert (last.why.until, last.why.then) == (later(minutes=600), "the update times out")
+
+
+def test_a_cluster_that_is_asked_before_its_batch_says_how_far_it_is_and_since_when_it_was_cached() -> (
+    None
+):
+    seen = stored(updating())
+    told = explain_cluster(seen, "b")
+    assert told.waits_for == "the operator to begin with this cluster"
+    assert told.seen == (
+        "asked whether everything is still cached before its batch starts: it was at 2022-01-27T19:00:00Z"
+    )
+    assert told.then == "it fails as UnrecoverableError"
+    verified = explain_cluster(waiting({"c": Phase.ACTIVE}), "b")
+    assert verified.waits_for == f"1 cluster of batch 2 of 3 {VERIFY}: c"

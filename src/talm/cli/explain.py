@@ -19,10 +19,12 @@ from talm.cli.layout import Paint, cut
 from talm.cli.looking import Look, look, with_record
 from talm.cli.where import Where
 from talm.cli.words import moment, span
+from talm.core.decide import stored_course
 from talm.core.explain import Explanation, Situation, explain_cgu
 from talm.core.explain_cluster import Explainer, explain_cluster
 from talm.core.fleet import stored_phases
 from talm.core.specifications import stored_specifications
+from talm.core.turns import awaited_now
 from talm.errors import NoSuchObject
 
 _NAMED: Final = 5
@@ -175,13 +177,15 @@ def _caches(cgu: ClusterGroupUpgrade, cluster: str) -> str:
 
 
 def whole(looked: Look) -> list[Page]:
-    """The CGU's page, and while it pre-caches one for each thing that clusters wait for."""
+    """The CGU's page, and while clusters pre-cache one for each thing that they wait for."""
     seen = looked.seen
     told = explain_cgu(seen)
     pages = [Page("/".join(seen.cgu.metadata.key), told.situation.value, told.why)]
     phases = stored_phases(seen.cgu.status)
     bad = told.situation in {Situation.FAILED, Situation.WAITING}
-    if told.situation is Situation.PRECACHING or bad:
+    course = stored_course(seen.cgu.status)
+    verifies = course is not None and awaited_now(course, phases)
+    if told.situation is Situation.PRECACHING or bad or verifies:
         pages += _groups(looked, phases)
     return pages
 

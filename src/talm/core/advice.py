@@ -134,6 +134,10 @@ UPDATING: Final = (
     "Nothing while the time lasts. What hangs: kubectl get policies -n CLUSTER,"
     " and the policy on the spoke."
 )
+VERIFYING: Final = (
+    "Nothing while clusters get on: then their batch begins. One that does not:"
+    " talm explain -n {namespace} {cgu} --cluster NAME"
+)
 COMPLETED: Final = NOTHING
 ENDED_BADLY: Final = (
     "Mend the cause, then create a new CGU for the clusters that are left:"

@@ -201,7 +201,7 @@ def _current_rollout(story: Story) -> list[Says]:
         Rollout.UNSUPPORTED: (False, R.UNSUPPORTED, verdict.text),
         Rollout.RUNNING: (True, R.IN_PROGRESS, REMEDIATING),
         Rollout.WAITING_FOR_PLACEMENT: (True, R.WAITING_FOR_PLACEMENT, verdict.text),
-        Rollout.VERIFYING: (True, R.IN_PROGRESS, f"{REMEDIATING}: {verdict.text}"),
+        Rollout.VERIFYING: (True, R.IN_PROGRESS, f"{REMEDIATING}: waiting for {verdict.text}"),
         Rollout.COMPLETED: (False, R.COMPLETED, ALL_COMPLIANT),
         Rollout.TIMED_OUT: (False, R.TIMED_OUT, TOOK_TOO_LONG + verdict.text),
         Rollout.ALL_FAILED_PRECACHING: (False, R.COMPLETED, NONE_LEFT),

@@ -24,6 +24,8 @@ from .fleet import stored_phases
 from .model import Snapshot
 from .plan import batch_deadline
 from .rollout import Course
+from .turns import answer_by, awaited_now, waits_for
+from .verification import verifying_since
 
 
 class Situation(enum.StrEnum):
@@ -220,6 +222,8 @@ def _updating(seen: Snapshot, course: Course, told: Mapping[str, Condition]) -> 
         text = progressing.message
         do = advice.BY_REASON[Reason.WAITING_FOR_PLACEMENT]
         return Explanation("its Placements", do, text, progressing.last_transition_time, end, "")
+    if awaited := awaited_now(course, stored_phases(seen.cgu.status)):
+        return _verifying(seen, course, awaited, end)
     count = sum(not _is_compliant(course, cluster) for cluster in course.current)
     return Explanation(
         f"{count} cluster{'' if count == 1 else 's'} of batch {course.batch} of {len(course.plan)} to comply",
@@ -227,6 +231,22 @@ def _updating(seen: Snapshot, course: Course, told: Mapping[str, Condition]) -> 
         since=began,
         until=until,
         then="the next batch begins" if left > 1 else "the update times out",
+    )
+
+
+def _verifying(
+    seen: Snapshot, course: Course, awaited: tuple[str, ...], end: dt.datetime
+) -> Explanation:
+    """The batch's turn has come, and clusters of it are asked whether everything is still cached."""
+    since = verifying_since(seen.cgu.status)
+    until = answer_by(course, since or seen.now, end - course.started_at, seen.rules)
+    then = "those that have not answered are left out of the update"
+    return Explanation(
+        waits_for(course, awaited),
+        advice.VERIFYING,
+        since=since,
+        until=min(until, end),
+        then=then if until < end else "the update times out",
     )
 
 

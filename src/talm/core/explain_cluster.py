@@ -21,6 +21,7 @@ from .explain import Explanation, Situation, explain_cgu, filled
 from .fleet import stored_phases
 from .model import Fact, Sight, Snapshot
 from .specifications import stored_specifications
+from .turns import awaited_now
 from .verification import VERIFYING, known_to_be_cached
 
 
@@ -51,7 +52,8 @@ class Explainer:
         self._seen = seen
         self._whole = explain_cgu(seen)
         self._phases = stored_phases(status)
-        self._course = stored_course(status)
+        self._course = course = stored_course(status)
+        self._asked = awaited_now(course, self._phases) if course is not None else ()
         self._outcomes = {c.name: c for c in status.clusters or ()}
         found = (status.precaching.failures if status.precaching else None) or ()
         self._entries = {entry.cluster: entry for entry in found}
@@ -77,7 +79,8 @@ class Explainer:
         if entry is not None and entry.reason not in {*hindrances.REASONS, VERIFYING}:
             return _in_its_way(self._seen, cluster, entry)
         whole = self._whole
-        if whole.situation is not Situation.PRECACHING and phase in precache.BEFORE_SETUP:
+        at_work = whole.situation is Situation.PRECACHING or cluster in self._asked
+        if phase in precache.BEFORE_SETUP and not at_work:
             return whole.why
         row = _with_hindrance(
             _row(self._seen, cluster, phase), self._seen.sights.get(cluster), entry

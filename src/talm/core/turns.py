@@ -80,6 +80,11 @@ def still_asked(course: Course, phases: Phases) -> tuple[str, ...]:
     return tuple(c for c in course.current if phases.get(c, Phase.SUCCEEDED) not in FINAL_PHASES)
 
 
+def awaited_now(course: Course, phases: Phases) -> tuple[str, ...]:
+    """For whom a batch waits whose turn has come; nobody where it has begun."""
+    return still_asked(course, phases) if course.batch_started_at is None else ()
+
+
 def answer_by(
     course: Course, since: dt.datetime, timeout: dt.timedelta, rules: Rules
 ) -> dt.datetime:
@@ -94,13 +99,12 @@ def answer_by(
 
 
 def waits_for(course: Course, awaited: tuple[str, ...]) -> str:
-    """For a condition: which batch waits for whom."""
+    """Completes "waits for ...": whose answers, and in which batch."""
     count = len(awaited)
     more = f" and {count - NAMED} more" if count > NAMED else ""
     return (
-        f"batch {course.batch} of {len(course.plan)} waits for"
-        f" {count} cluster{'' if count == 1 else 's'} to verify that everything is still cached:"
-        f" {', '.join(awaited[:NAMED])}{more}"
+        f"{count} cluster{'' if count == 1 else 's'} of batch {course.batch} of {len(course.plan)}"
+        f" to verify that everything is still cached: {', '.join(awaited[:NAMED])}{more}"
     )
 
 

@@ -18,6 +18,7 @@ from talm.api.progress import RECORD_KEY
 from talm.api.words import Phase
 from talm.errors import NotFound
 from talm.kube.client import Client
+from talm.sim.agents.policyagent import PolicyPlan
 from talm.sim.plane import deployment
 from talm.sim.spoke.spokejobs import JobPlan, Outcome, Scenario
 
@@ -25,7 +26,7 @@ from ..conftest import StartControlPlane
 from .audit import calls
 from .conftest import SetScene
 from .operator import install
-from .scene import PLAIN, Scene, jobs, set_scene
+from .scene import PLAIN, Journal, Scene, jobs, set_scene
 from .test_deletion import delete
 from .test_offline import NOTICE_S, age_outage, unavailable
 from .world import until
@@ -34,6 +35,8 @@ pytestmark = pytest.mark.integration
 
 SECOND = 1 / 3600
 MOST_WRITES = 4
+BELIEVED_S = 6
+FAILED = Phase.FAILED.value
 
 
 async def record(scene: Scene, cluster: str) -> dict[str, str]:
@@ -163,6 +166,82 @@ async def test_a_cluster_that_cannot_be_asked_is_left_out_and_named(scenes: SetS
         assert "unavailable since" in message
         found = {c["name"] for c in (await scene.status("up"))["clusters"]}
         assert found == {other}
+
+
+def second_runs(seconds: float, ending: Mapping[str, Outcome]) -> Scenario:
+    """Every Job succeeds soon; later ones of clusters with such a suffix end so."""
+    runs: Counter[str] = Counter()
+
+    def plan(cluster: str, _job: Mapping[str, Any]) -> JobPlan:
+        runs[cluster] += 1
+        ends = ending.get(cluster.rpartition("-")[2], Outcome.SUCCEEDS)
+        outcome = ends if runs[cluster] > 1 else Outcome.SUCCEEDS
+        return JobPlan(duration_s=seconds, outcome=outcome)
+
+    return plan
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "kind_of_hub", [PLAIN, {"transport": "view-action"}], ids=["works", "views"]
+)
+async def test_a_batch_whose_turn_comes_late_is_asked_first_and_who_fails_then_is_left_out(
+    scenes: SetScene, kind_of_hub: Mapping[str, Any]
+) -> None:
+    """The first batch takes longer than a cache is believed; the image of one cluster has gone for good."""
+    late = {
+        "scenario": second_runs(0.3, {"003": Outcome.FAILS}),
+        "policies": lambda _cluster, _policy: PolicyPlan(remediation_s=BELIEVED_S + 2),
+    }
+    async with (
+        scenes(3, **late, **kind_of_hub) as scene,
+        scene.operator(verify_after=BELIEVED_S * SECOND, leader_elect=False) as operator,
+        scene.watch("up") as journal,
+    ):
+        first, good, bad = scene.names
+        strategy = {"canaries": [first], "maxConcurrency": 2, "timeout": 240}
+        await scene.create("up", enable=True, remediationStrategy=strategy)
+        await until(functools.partial(waits, scene), "the second batch waits")
+        operator.kill()  # what is remembered is in the status
+        operator.start()
+        await operator.works(2)
+        await scene.completes("up")
+        assert await scene.phases("up") == {first: "Succeeded", good: "Succeeded", bad: FAILED}
+        reason, message = (await scene.failures("up"))[bad]
+        assert (reason, "BackoffLimitExceeded" in message) == (FAILED, True)
+        status = await scene.status("up")
+        assert {c["name"]: c["state"] for c in status["clusters"]} == {
+            first: "complete",
+            good: "complete",
+        }
+        assert status["remediationPlan"] == [[first], [good]]
+        assert scene.job_runs() == {first: 1, good: 2, bad: 2}
+        told = {c["type"]: (c["status"], c["reason"]) for c in status["conditions"]}
+        assert told["PrecachingSuceeded"] == ("True", "PartiallyDone")
+        never_enforced(journal, good)
+        await scene.is_clean()
+
+
+async def waits(scene: Scene) -> bool:
+    """Whether a batch that has no beginning waits for clusters that are under way."""
+    status = await scene.status("up")
+    told = status.get("status") or {}
+    asked = "verifyingSince" in (status.get("precaching") or {})
+    return asked and told.get("currentBatch") == 2 and "currentBatchStartedAt" not in told
+
+
+def never_enforced(journal: Journal, cluster: str) -> None:
+    """While clusters are asked before their batch nobody of it is being updated, and this is told."""
+    asked = [s for s in journal.statuses if s.precaching and s.precaching.verifying_since]
+    late = [s for s in asked if s.status is not None and s.status.current_batch == 2]
+    assert late
+    for status in late:
+        assert status.status is not None
+        assert not status.status.current_batch_remediation_progress
+        told = {c.type: (c.status, c.message) for c in status.conditions or ()}
+        assert told["PrecachingDone"][0] == "True"
+        assert "of batch 2 of 2 to verify that everything is still cached" in told["Progressing"][1]
+    assert any(cluster in c.message for c in late[0].conditions or () if c.type == "Progressing")
 
 
 @pytest.mark.long

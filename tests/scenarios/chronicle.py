@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
 from talm.api.cgu import CguStatus, PrecachingSpec
 from talm.api.words import BAD_PHASES, FINAL_PHASES, Phase
-from talm.core.decide import decide
+from talm.core.decide import Stage, decide
 from talm.core.fleet import stored_phases
 from talm.core.model import Effect, Fact, Move, Outcomes
 from talm.core.precache import SETUP_PHASES, STEPS
@@ -22,6 +23,10 @@ Cluster = tuple[str, str]  # CGU, cluster
 
 # Where one stored state may lead to in one pass, beside ends from outside the table and ownership.
 NEXT: Final = {phase: {step.goto for step in STEPS[phase].values()} for phase in STEPS}
+
+
+# A batch that waits to be verified: its own time, or that of the whole update, is up.
+LATE: Final = ("not verified within", "the time of the update was up")
 
 
 class Chronicle:
@@ -63,12 +68,15 @@ class Chronicle:
             return  # the farewell
         self.courses.setdefault(key, []).append((move.goto, move.effects))
         if move.goto in BAD_PHASES:
+            if done.decision.stage is Stage.REMEDIATING and move.why.startswith(LATE):
+                assert _asked(done.seen.cgu.status) is not None
+                return
             self._is_one_of_the_four_causes(done, move, was)
 
     def _stored(self, done: Pass, before: Mapping[str, Phase], after: Mapping[str, Phase]) -> None:
         kept, wanted = stored_specifications(done.seen.cgu.status), _asked_for(done)
         keeps = stored_specifications(done.settled.status)
-        asked = _asked(done.settled.status) and not _asked(done.seen.cgu.status)
+        asked = _asked(done.settled.status) not in {None, _asked(done.seen.cgu.status)}
         for cluster, phase in after.items():
             key = (done.name, cluster)
             was = before.get(cluster)
@@ -156,12 +164,15 @@ class Chronicle:
         }
 
 
-def _asked(status: CguStatus) -> bool:
-    """True while clusters are asked whether everything is still cached."""
-    return status.precaching is not None and status.precaching.verifying_since is not None
+def _asked(status: CguStatus) -> dt.datetime | None:
+    """Since when clusters are asked whether everything is still cached."""
+    return status.precaching.verifying_since if status.precaching is not None else None
 
 
 def _asked_for(done: Pass) -> Specifications | None:
+    """Once the update runs nothing is derived any more."""
+    if done.decision.stage is Stage.REMEDIATING:
+        return stored_specifications(done.seen.cgu.status)
     return done.decision.prepared.specs if done.decision.prepared is not None else None
 
 

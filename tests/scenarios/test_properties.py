@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import itertools
 import random
@@ -15,12 +16,14 @@ from hypothesis import strategies as st
 from talm.api.cgu import CguSpec, ClusterGroupUpgrade, RemediationStrategy
 from talm.api.meta import ObjectMeta
 from talm.api.words import Phase
-from talm.core.model import Effect
+from talm.core.decide import Stage
+from talm.core.fleet import stored_phases
+from talm.core.model import Effect, Rules
 
 from .chronicle import Chronicle
 from .script import RELEASE
 from .spoke import Habits, Spoke
-from .world import HubFaults, PolicyInWorld, World
+from .world import HubFaults, Pass, PolicyInWorld, World
 
 HOUR: Final = 3600
 POLICY: Final = "du-upgrade-platform-upgrade"
@@ -100,11 +103,14 @@ def plans(names: tuple[str, ...]) -> st.SearchStrategy[Plan]:
     )
 
 
-def build(spokes: Mapping[str, Habits], faults: HubFaults, seed: int) -> World:
+def build(
+    spokes: Mapping[str, Habits], faults: HubFaults, seed: int, rules: Rules | None = None
+) -> World:
     policy = PolicyInWorld(POLICY, (RELEASE,), applies_s=300)
     return World(
         {n: Spoke(n, h, random.Random(f"{seed}/{n}")) for n, h in spokes.items()},
         {POLICY: policy},
+        rules=rules,
         faults=faults,
         seed=seed,
     )
@@ -255,3 +261,56 @@ def test_however_often_the_operator_is_killed_caches_are_of_the_specification_in
         world.at(at, functools.partial(ask_for, world, image))
     world.run(until=14 * HOUR)
     chronicle.end()
+
+
+class Verifier:
+    """Watches who is updated, and what was known of their caches when their batch's turn came."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._turns: dict[tuple[str, int], dt.datetime] = {}
+        self._asked: set[tuple[str, int, str]] = set()
+        world.watchers.append(self.watch)
+
+    def watch(self, done: Pass) -> None:
+        if done.decision.stage is not Stage.REMEDIATING or not done.is_stored:
+            return
+        before, after = done.seen.cgu.status, done.settled.status
+        was, now = stored_phases(before), stored_phases(after)
+        batch = after.status.current_batch if after.status is not None else 0
+        turn = self._turns.setdefault((done.name, batch), done.seen.now)
+        for cluster in now:
+            if was[cluster] is Phase.SUCCEEDED and now[cluster] is Phase.NOT_STARTED:
+                assert (done.name, batch, cluster) not in self._asked, "asked twice for one batch"
+                self._asked.add((done.name, batch, cluster))
+        believed = self._world.rules.verify_after
+        for wanted in done.decision.placements or ():
+            for cluster in wanted.clusters:
+                assert was[cluster] is Phase.SUCCEEDED, f"{cluster} is updated while {was[cluster]}"
+                if batch > 1 and believed is not None:
+                    at = dt.datetime.fromisoformat(self._world.records[cluster].at)
+                    assert at >= turn - believed, f"{cluster} is updated with a cache of {at}"
+
+
+@settings(max_examples=60)
+@given(
+    data=st.data(),
+    seed=st.integers(0, 10_000),
+    faults=hub_faults,
+    believed=st.integers(1, 60),
+    timeout=st.integers(10, 600),
+)
+def test_whoever_is_updated_was_verified_for_its_batch_and_nobody_is_asked_twice(
+    data: st.DataObject, seed: int, faults: HubFaults, believed: int, timeout: int
+) -> None:
+    names = tuple(f"c{i}" for i in range(data.draw(st.integers(2, 5))))
+    rules = Rules(verify_after=dt.timedelta(minutes=believed))
+    world = build({name: data.draw(habits) for name in names}, faults, seed, rules)
+    world.policies[POLICY].applies_s = data.draw(st.integers(1, HOUR), label="applies_s")
+    chronicle = Chronicle(world)
+    Verifier(world)
+    take_part(world, "u", Plan(0, names, data.draw(st.integers(600, 3 * HOUR)), 1, timeout))
+    world.run(until=40 * HOUR)
+    chronicle.end()
+    block = world.cgus["u"].cgu.status.precaching
+    event(f"{block.attempt if block is not None else 0} attempts")

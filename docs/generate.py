@@ -115,6 +115,10 @@ STORIES: Final[Mapping[str, Mapping[str, Story]]] = {
             Rollout.UNSUPPORTED, text="backup is not supported by this version"
         ),
         "Clusters are being updated": remediation(Rollout.RUNNING),
+        "A batch waits until its clusters are verified": remediation(
+            Rollout.VERIFYING,
+            text="2 clusters of batch 3 of 9 to verify that everything is still cached: X, Y",
+        ),
         "A Placement cannot select its clusters": remediation(
             Rollout.WAITING_FOR_PLACEMENT, text=PLACEMENT
         ),

@@ -69,7 +69,10 @@ class UpgradeStatus(Wire, frozen=True, kw_only=True):
     current_batch: Annotated[int, about("The batch being updated, from 1.")] = 0
     current_batch_started_at: Annotated[
         dt.datetime | None,
-        about("When that batch started; its share of the time counts from here."),
+        about(
+            "When that batch started; its share of the time counts from here. Absent while its clusters"
+            " are asked first whether everything is still cached."
+        ),
     ] = None
     current_batch_remediation_progress: Annotated[
         dict[str, ClusterRemediationProgress] | None,
@@ -161,7 +164,7 @@ class PrecachingStatus(Wire, frozen=True, kw_only=True):
         dt.datetime | None,
         about(
             "Since when clusters are asked whether everything is still cached, before the update"
-            " starts; absent when nobody is. Not in the existing operator."
+            " or their batch starts; absent when nobody is. Not in the existing operator."
         ),
     ] = None
     failures: Annotated[

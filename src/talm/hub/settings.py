@@ -88,9 +88,9 @@ class Settings:
         "itself needs 5 to 10 minutes to notice an outage.", unit="minutes",
     )  # fmt: skip
     verify_after: float = setting(
-        24.0, "Before its update starts, a cluster that was cached longer ago, or of which the hub has no "
-        "record, is asked whether everything is still there; what has gone is pulled again first. 0: "
-        "nobody is asked. Profile existing cannot ask.", unit="hours",
+        24.0, "Before its update starts, and again before its batch does, a cluster that was cached longer "
+        "ago, or of which the hub has no record, is asked whether everything is still there; what has gone "
+        "is pulled again first. 0: nobody is asked. Profile existing cannot ask.", unit="hours",
     )  # fmt: skip
     workload_silence: int = setting(
         WORKLOAD_S, "A workload that has told nothing new for so long counts as silent, beside what the way "

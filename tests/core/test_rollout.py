@@ -245,6 +245,15 @@ def test_a_course_beyond_its_plan_has_no_clusters() -> None:
     assert course((("a",),), batch=2).current == ()
 
 
+def test_the_batch_whose_turn_is_next_follows_the_running_one_or_is_one_that_has_not_begun() -> (
+    None
+):
+    plan = (("a",), ("b",))
+    assert course(plan, batch_started_at=NOW).upcoming == ("b",)
+    assert course(plan, batch=2).upcoming == ("b",)
+    assert course(plan, batch=2, batch_started_at=NOW).upcoming == ()
+
+
 def test_a_cluster_that_has_not_started_is_enforced_at_the_first_policy_only() -> None:
     waiting = ClusterRemediationProgress(state="NotStarted")
     of = course((("a",),), FIRST, SECOND, progress={"a": waiting})

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from talm.api import kinds
+from talm.api.cacherecord import CACHE_RECORD
 from talm.api.cgu import (
     ClusterGroupUpgrade,
     OtherSpecification,
@@ -86,7 +87,9 @@ class World:
             self.routes,
             cast(UpdateGraph, self.graph),
             self.spokes,
-            rules=Rules(allowed_workload_images=("mirror/*",)),
+            rules=Rules(
+                allowed_workload_images=("mirror/*",), verify_after=dt.timedelta(hours=24)
+            ),
             image="workload:1",
             now=lambda: NOW,
         )
@@ -466,3 +469,29 @@ async def test_an_order_is_for_the_nodes_that_its_specification_says(
     put_cgu(world.hub, status=stored, preCachingConfigRef={"name": "cfg"})
     world.hub.put(kinds.PRE_CACHING_CONFIG, "cfg", "ztp", spec={"nodes": "all"})
     assert world.observer.order((await world.observe()).cgu).pod.nodes is nodes
+
+
+RUNNING = {"startedAt": OLDER, "currentBatch": 1, "currentBatchStartedAt": OLDER}
+
+
+@pytest.mark.parametrize(
+    ("update", "spec", "known"),
+    [
+        ({}, {"enable": False}, ""),
+        ({}, {"enable": True}, "c1 c2 c3"),
+        (RUNNING, {"enable": True}, "c2"),
+        ({"startedAt": OLDER, "currentBatch": 3}, {"enable": False}, "c3"),
+        (RUNNING, {"enable": True, "preCaching": False}, ""),
+    ],
+    ids=["not enabled", "about to start", "next batch", "its turn has come", "no pre-caching"],
+)
+async def test_records_are_those_of_clusters_whose_update_or_batch_is_next(
+    world: World, update: Json, spec: Json, known: str
+) -> None:
+    clusters = ["c1", "c2", "c3"]
+    for cluster in clusters:
+        world.hub.put(kinds.CONFIG_MAP, CACHE_RECORD, cluster, data={"result": "Succeeded"})
+    status = {"status": update, "remediationPlan": [[cluster] for cluster in clusters]}
+    phases = dict.fromkeys(clusters, "Succeeded")
+    put_cgu(world.hub, phases=phases, status=status, **{"preCaching": True, **spec})
+    assert " ".join((await world.observe()).records) == known

@@ -87,9 +87,7 @@ class World:
             self.routes,
             cast(UpdateGraph, self.graph),
             self.spokes,
-            rules=Rules(
-                allowed_workload_images=("mirror/*",), verify_after=dt.timedelta(hours=24)
-            ),
+            rules=Rules(allowed_workload_images=("mirror/*",), verify_after=dt.timedelta(hours=24)),
             image="workload:1",
             now=lambda: NOW,
         )
@@ -147,9 +145,7 @@ async def test_at_the_end_also_those_not_started_that_something_asks_about(
     status: Json = {}
     if leaving == "succeeded":
         status = {"conditions": [{"type": "Succeeded", "status": "True"}]}
-    body = put_cgu(
-        world.hub, phases={"begun": "NotStarted", "untouched": "NotStarted"}, status=status
-    )
+    body = put_cgu(world.hub, phases={"begun": "NotStarted", "untouched": "NotStarted"}, status=status)
     if leaving == "deleted":
         known = world.hub.truth(kinds.CGU, *reversed(KEY))
         meta = known["metadata"] | {"deletionTimestamp": "2022-01-27T20:00:00Z"}

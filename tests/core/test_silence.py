@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -15,7 +16,7 @@ from talm.core.decide import decide
 from talm.core.due import Due, Voice
 from talm.core.model import Cluster, Effect, Fact, Move, Outcomes, Sight, Snapshot
 from talm.core.settle import settle
-from talm.core.silence import Silence, awaited, read_since, silence
+from talm.core.silence import Silence, read_since, silence, silence_turns
 
 from .given import DONE, NOW, cgu, later, snapshot, status
 
@@ -81,14 +82,16 @@ def test_a_cluster_that_the_hub_calls_unavailable_is_named_as_that_and_one_that_
         "ClusterUnavailable",
         "unavailable since 2022-01-27T18:59:30Z",
     )
-    assert awaited(seen(due()), "cnfdb9") is None
+    assert silence(seen(due()), "cnfdb9") is None
 
 
 def test_time_in_which_nobody_watched_is_no_silence() -> None:
     restarted = later(seconds=-89)
-    found = awaited(seen(due(1000), watched_since=restarted), "cnfdb1")
-    assert found == Silence(Voice.WORKLOAD, restarted, later(seconds=1))
-    assert silence(seen(due(1000), watched_since=restarted), "cnfdb1") is None
+    now = seen(due(1000), watched_since=restarted)
+    assert silence(now, "cnfdb1") is None
+    assert silence_turns(now, "cnfdb1", enabled=False) == later(seconds=1)
+    a_second_later = replace(now, now=later(seconds=1))
+    assert silence(a_second_later, "cnfdb1") == Silence(Voice.WORKLOAD, restarted, later(seconds=1))
 
 
 def test_a_cluster_that_is_back_has_its_time_to_speak_whatever_its_clock_says() -> None:

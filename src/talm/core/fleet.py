@@ -74,7 +74,7 @@ def decide_fleet(
     planned = tuple(plan)
     moves: list[Move] = []
     complaints: dict[str, str] = {}
-    look: list[dt.timedelta] = []
+    looks: list[dt.timedelta] = []
     for cluster in planned:
         phase = phases.get(cluster)
         waits = held or cluster in waiting
@@ -87,11 +87,12 @@ def decide_fleet(
         move = _move(seen, case, step, enabled=enabled)
         if move is not None and not (waits and _begins_setup(phase, move)):
             moves.append(move)
-        look += _looks(seen, case, enabled=enabled)
+        if (look := _look(seen, case, enabled=enabled)) is not None:
+            looks.append(look)
     if not held:
         gone = phases.keys() - set(planned)
         moves += [_leave(seen, c, phases[c]) for c in sorted(gone) if phases[c] not in FINAL_PHASES]
-    return FleetDecision(tuple(moves), complaints, min(look, default=None))
+    return FleetDecision(tuple(moves), complaints, min(looks, default=None))
 
 
 class _Case(NamedTuple):
@@ -188,22 +189,24 @@ def unpinning(seen: Snapshot, cluster: str, phase: Phase) -> tuple[Effect, ...]:
     return (Effect.UNPIN,) if may_have_pinned and cluster in seen.clusters else ()
 
 
-def _looks(seen: Snapshot, case: _Case, *, enabled: bool) -> list[dt.timedelta]:
+def _look(seen: Snapshot, case: _Case, *, enabled: bool) -> dt.timedelta | None:
     """When time alone may change what is decided for this cluster; never while another CGU has it."""
     if case.owned:
-        return []
-    known = case.known
-    looks: list[dt.timedelta] = []
+        return None
+    known, soonest = case.known, case.sight.recheck
     if (turn := silence_turns(seen, case.cluster, enabled=enabled)) is not None:
-        looks.append(turn - seen.now)
+        soonest = _sooner(soonest, turn - seen.now)
     if known is not None and not known.available and enabled and known.since is not None:
-        looks.append(known.since + seen.rules.unavailable_grace - seen.now)
-    elif case.speaks and not case.held_back:
-        looks.append(case.limit - case.spent)
-    recheck = case.sight.recheck
-    if looks:
-        looks = [max(min(looks), NO_TIME) + JUST_AFTER]
-    return looks if recheck is None else [*looks, recheck]
+        return _sooner(soonest, known.since + seen.rules.unavailable_grace - seen.now)
+    if case.speaks and not case.held_back:
+        return _sooner(soonest, case.limit - case.spent)
+    return soonest
+
+
+def _sooner(found: dt.timedelta | None, left: dt.timedelta) -> dt.timedelta:
+    """The sooner one, where `left` is until a moment whose time is kept in whole seconds."""
+    left = (left if left > NO_TIME else NO_TIME) + JUST_AFTER
+    return left if found is None or left < found else found
 
 
 def settle_phases(

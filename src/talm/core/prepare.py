@@ -7,6 +7,7 @@ is found wrong becomes a `Problem` with the words of both vocabularies.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
@@ -55,7 +56,7 @@ class Prepared:
     @property
     def plan(self) -> tuple[str, ...]:
         """The clusters of the plan, in the plan's order."""
-        return tuple(cluster for batch in self.batches for cluster in batch)
+        return tuple(itertools.chain.from_iterable(self.batches))
 
     @property
     def held(self) -> bool:

@@ -19,7 +19,7 @@ from typing import Final
 
 from talm.api.words import Phase
 
-from .due import Voice
+from .due import Due, Voice
 from .model import UNSEEN, Snapshot
 from .precache import Ending
 
@@ -49,34 +49,40 @@ def read_since(message: str) -> dt.datetime | None:
         return None
 
 
-def awaited(seen: Snapshot, cluster: str) -> Silence | None:
-    """The silence that is or will be, unless something is heard; None: nothing is due."""
-    due = seen.sights.get(cluster, UNSEEN).due
-    known = seen.clusters.get(cluster)
-    if due is None or known is None or not known.available:
-        return None
-    since = due.since
-    for again in (seen.watched_since, known.heard):
-        if again is not None and again > since:
-            since = again
-    return Silence(due.voice, since, since + due.within)
-
-
 def silence(seen: Snapshot, cluster: str) -> Silence | None:
     """The silence of a cluster; None: it speaks, or has nothing to say."""
     due = seen.sights.get(cluster, UNSEEN).due
     if due is None or seen.now < due.since + due.within:
         return None  # what came since can only make it later
-    found = awaited(seen, cluster)
-    return found if found is not None and seen.now >= found.begins else None
+    since = _counts_from(seen, cluster, due)
+    if since is None or seen.now < since + due.within:
+        return None
+    return Silence(due.voice, since, since + due.within)
 
 
 def silence_turns(seen: Snapshot, cluster: str, *, enabled: bool) -> dt.datetime | None:
     """When time alone turns something: the silence begins, or ends the cluster; None: never."""
-    found = awaited(seen, cluster)
-    if found is None or seen.now < found.begins:
-        return found.begins if found is not None else None
-    return found.since + seen.rules.unavailable_grace if enabled else None
+    due = seen.sights.get(cluster, UNSEEN).due
+    since = _counts_from(seen, cluster, due) if due is not None else None
+    if due is None or since is None:
+        return None
+    begins = since + due.within
+    if seen.now < begins:
+        return begins
+    return since + seen.rules.unavailable_grace if enabled else None
+
+
+def _counts_from(seen: Snapshot, cluster: str, due: Due) -> dt.datetime | None:
+    """From when on the cluster has said nothing; None: the hub knows that it cannot."""
+    known = seen.clusters.get(cluster)
+    if known is None or not known.available:
+        return None
+    since = due.since
+    if seen.watched_since is not None and seen.watched_since > since:
+        since = seen.watched_since
+    if known.heard is not None and known.heard > since:
+        since = known.heard
+    return since
 
 
 def silence_ends(seen: Snapshot, cluster: str, *, enabled: bool) -> Ending | None:

@@ -145,7 +145,9 @@ async def test_at_the_end_also_those_not_started_that_something_asks_about(
     status: Json = {}
     if leaving == "succeeded":
         status = {"conditions": [{"type": "Succeeded", "status": "True"}]}
-    body = put_cgu(world.hub, phases={"begun": "NotStarted", "untouched": "NotStarted"}, status=status)
+    body = put_cgu(
+        world.hub, phases={"begun": "NotStarted", "untouched": "NotStarted"}, status=status
+    )
     if leaving == "deleted":
         known = world.hub.truth(kinds.CGU, *reversed(KEY))
         meta = known["metadata"] | {"deletionTimestamp": "2022-01-27T20:00:00Z"}

@@ -22,12 +22,12 @@ from .verification import reasons
 def settle_asked(seen: Snapshot, decision: Decision, outcomes: Outcomes) -> PrecachingStatus | None:
     """Pre-caching as it is stored next; the stored one itself where nobody is asked."""
     stored, before = seen.cgu.status.precaching, stored_phases(seen.cgu.status)
-    phases = before
-    if decision.moves:
-        phases = settle_phases(before, (), decision.moves, outcomes.failed)
-    asking = decision.verifying_since is not None or phases != before
-    if stored is None or not (asking or stored.verifying_since is not None):
+    asked = decision.verifying_since or (stored.verifying_since if stored is not None else None)
+    if stored is None or (asked is None and not decision.moves):
         return stored
+    phases = settle_phases(before, (), decision.moves, outcomes.failed)
+    if asked is None and phases == before:
+        return stored  # the farewell to those who had ended
     failed = report.failures(
         seen,
         phases,

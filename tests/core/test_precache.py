@@ -239,4 +239,4 @@ def test_the_page_says_what_its_words_mean() -> None:
 def test_every_word_means_something_of_its_own() -> None:
     """Equal values would make one enum member an alias of another."""
     assert len(Fact.__members__) == len(list(Fact)) == 19
-    assert len(Effect.__members__) == len(list(Effect)) == 12
+    assert len(Effect.__members__) == len(list(Effect)) == 13

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from talm.api.cgu import PrecachingSpec
 from talm.api.progress import RECORD_KEY, ProgressRecord
 from talm.core.model import Effect, Fact, Sight
+from talm.core.removal import Removal
 from talm.errors import Unreachable
 from talm.hub.lookout import GOOD_FOR, Lookout
 from talm.spokes.base import Order
@@ -37,6 +38,11 @@ class Spokes:
         self.shows = Sight(Fact.UNANSWERED)
         if self.fails:
             raise Unreachable("POST", "view", 0, "reset")
+
+    def removals(
+        self, order: Order, now: dt.datetime, asks: Callable[[str], bool]
+    ) -> Mapping[str, Removal]:
+        return {}
 
     def watch(self, on_change: Callable[[str], None]) -> None:
         self.tell = on_change

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, cast
 
 import pytest
@@ -30,6 +30,7 @@ from talm.core.model import (
     Snapshot,
 )
 from talm.core.placements import run_id
+from talm.core.removal import Removal
 from talm.core.specifications import one_for_all
 from talm.hub.graph import UpdateGraph
 from talm.hub.observe import Observer
@@ -53,6 +54,7 @@ class Spokes:
         self.facts: dict[str, Fact] = {}
         self.looked: dict[str, dt.datetime] = {}
         self.looked_for: dict[str, str] = {}
+        self.removing: dict[str, Removal] = {}
 
     def look(self, cluster: str, order: Order, now: dt.datetime) -> Sight:
         self.looked[cluster] = now
@@ -60,6 +62,11 @@ class Spokes:
         return Sight(self.facts.get(cluster, Fact.UNASKED))
 
     async def carry_out(self, cluster: str, effects: tuple[Effect, ...], order: Order) -> None: ...
+
+    def removals(
+        self, order: Order, now: dt.datetime, asks: Callable[[str], bool]
+    ) -> Mapping[str, Removal]:
+        return {c: r for c, r in self.removing.items() if asks(c)}
 
     def watch(self, on_change: Any) -> None: ...
 

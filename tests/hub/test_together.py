@@ -11,7 +11,7 @@ import contextlib
 import datetime as dt
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, cast
 
 import pytest
@@ -19,6 +19,7 @@ import pytest
 from talm.api import kinds
 from talm.api.words import Phase
 from talm.core.model import Effect, Fact, GraphAnswer, GraphQuery, Rules, Sight
+from talm.core.removal import Removal
 from talm.hub.app import utc_now
 from talm.hub.apply import Applier
 from talm.hub.graph import UpdateGraph
@@ -87,6 +88,11 @@ class Spokes:
                     self._order(cluster, order.run, kept, [])
                 case _:
                     pass
+
+    def removals(
+        self, order: Order, now: dt.datetime, asks: Callable[[str], bool]
+    ) -> Mapping[str, Removal]:
+        return {}
 
     def watch(self, on_change: Callable[[str], None]) -> None:
         self._listeners.append(on_change)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from talm.core.model import Effect, Fact, Sight
+from talm.core.removal import Removal
 from talm.spokes.base import Order
 from talm.spokes.bycluster import ByCluster, Way
 from tests.sim.oneworld import CLUSTER
@@ -40,6 +41,11 @@ class Views:
 
     async def carry_out(self, cluster: str, effects: tuple[Effect, ...], order: Order) -> None:
         return
+
+    def removals(
+        self, order: Order, now: dt.datetime, asks: Callable[[str], bool]
+    ) -> Mapping[str, Removal]:
+        return {}
 
     def watch(self, on_change: Callable[[str], None]) -> None:
         return

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from talm.api.kinds import ACTION
 from talm.api.pod import Nodes, StoreKind
 from talm.api.words import MANUAL_NAMESPACE
 from talm.core.model import Effect, Fact, Sight
+from talm.core.removal import Removal
 from talm.errors import Unreachable
 from talm.spokes.base import Order, PodTerms
 from talm.spokes.manifests import check_spoke_namespace
@@ -64,6 +65,11 @@ class Walked:
         if self.refused:
             raise Unreachable("POST", "actions", 0, "refused")
         self.done += effects
+
+    def removals(
+        self, order: Order, now: dt.datetime, asks: Callable[[str], bool]
+    ) -> Mapping[str, Removal]:
+        return {}
 
     def watch(self, on_change: Callable[[str], None]) -> None:
         on_change("spoke1")

@@ -160,6 +160,10 @@ BY_CAUSE: Final[Mapping[str, str]] = {
     report.EFFECT_FAILED: (
         "Nothing: it is tried again. A 403 means that the operator's role is not the one of deploy/rbac."
     ),
+    report.REMOVAL_FAILED: (
+        "Nothing at first: the images are there, and what is left removed with more tries, after 5 s at"
+        " first and at last every 5 min. What stays for good goes when the cluster is pre-cached again."
+    ),
     report.UNEXPECTED: "Nothing: it goes on, at the latest by its deadline. Please report it.",
 }
 

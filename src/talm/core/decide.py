@@ -20,7 +20,7 @@ from . import rollout
 from .fleet import FleetDecision, decide_fleet, stored_phases
 from .gates import first_gate
 from .model import Move, RootPolicy, Snapshot, WantedPlacement
-from .parting import farewell
+from .parting import farewell, follow_up, held_for
 from .placements import wanted_placements
 from .plan import plan_batches
 from .prepare import Prepared, prepare
@@ -49,7 +49,8 @@ class Decision:
     """What to do, and what was found on the way (`settle` needs it).
 
     `placements` None: they are left as they are; `drop_placements`: all of this CGU's are deleted.
-    The finalizer is changed last, and dropped only when every move was carried out.
+    The finalizer is changed last, and dropped only when every move was carried out; `held_for`: not yet,
+    since what is left on these clusters could not be removed.
     `verifying_since` is what is to be stored: clusters are asked before the update starts
     (verification.py), or before their batch begins (turns.py).
     """
@@ -64,6 +65,7 @@ class Decision:
     rollout: RolloutStep | None = None
     verifying_since: dt.datetime | None = None
     gate: RolloutVerdict | None = None
+    held_for: frozenset[str] = frozenset()
 
     @property
     def moves(self) -> tuple[Move, ...]:
@@ -77,6 +79,19 @@ class Decision:
 
 def decide(seen: Snapshot) -> Decision:
     """Say what to do now for one CGU.  Cost: linear in its clusters times its policies."""
+    decision = _decide(seen)
+    if not seen.removals or decision.stage is Stage.ADOPTING:
+        return decision
+    held = held_for(seen)
+    return replace(
+        decision,
+        fleet=follow_up(seen, decision.fleet),
+        held_for=held,
+        drop_finalizer=decision.drop_finalizer and not held,
+    )
+
+
+def _decide(seen: Snapshot) -> Decision:
     meta = seen.cgu.metadata
     if meta.deletion_timestamp is not None:
         return Decision(

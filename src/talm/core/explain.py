@@ -23,6 +23,7 @@ from .decide import has_succeeded_condition, is_over, stored_course
 from .fleet import stored_phases
 from .model import Snapshot
 from .plan import batch_deadline
+from .report import REMOVAL_FAILED
 from .rollout import Course
 from .turns import answer_by, awaited_now, waits_for
 from .verification import verifying_since
@@ -123,7 +124,8 @@ def _cgu(seen: Snapshot) -> CguExplanation:
     told = {c.type: c for c in status.conditions or ()}
     if meta.deletion_timestamp is not None:
         waits = "the operator to take away what is left on the clusters"
-        why = Explanation(waits, advice.DELETING, since=meta.deletion_timestamp)
+        kept = _kept_for(status)
+        why = Explanation(waits, advice.DELETING, seen=kept, since=meta.deletion_timestamp)
         return CguExplanation(Situation.DELETING, why)
     if is_over(status) or has_succeeded_condition(status):
         return _ended(status, told)
@@ -137,6 +139,19 @@ def _cgu(seen: Snapshot) -> CguExplanation:
     if held is not None:
         return CguExplanation(Situation.HELD, held)
     return _precaching(seen) or _at_a_gate(told)
+
+
+def _kept_for(status: CguStatus) -> str:
+    """Whose removals keep a deleted CGU, for some minutes at most; the advice names the operator."""
+    found = (status.precaching.failures if status.precaching else None) or ()
+    left = [entry.cluster for entry in found if entry.reason == REMOVAL_FAILED]
+    if not left:
+        return ""
+    names = ", ".join(left[:5]) + (", ..." if len(left) > 5 else "")  # noqa: PLR2004 (as in messages)
+    return (
+        f"what is left on {len(left)} clusters ({names}) could not be removed yet: it is tried again for"
+        " two minutes at most"
+    )
 
 
 def _ended(status: CguStatus, told: Mapping[str, Condition]) -> CguExplanation:

@@ -109,7 +109,12 @@ class Explainer:
             name = course.policies[index].name if index < len(course.policies) else ""
             waits = f"the cluster to comply with policy {name}"
             return replace(why, waits_for=waits, seen="")
-        parts = (self._cached(cluster) if phase is Phase.SUCCEEDED else "", why.seen)
+        entry = self._entries.get(cluster)
+        parts = (
+            self._cached(cluster) if phase is Phase.SUCCEEDED else "",
+            entry.message if entry is not None and entry.reason == report.REMOVAL_FAILED else "",
+            why.seen,
+        )
         return replace(why, seen="; ".join(part for part in parts if part))
 
 

@@ -20,6 +20,7 @@ from talm.api.progress import ProgressRecord
 from talm.api.words import Hindrance, Phase
 
 from .due import Due
+from .removal import Removal
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
@@ -103,6 +104,9 @@ class Effect(enum.Enum):
     DIAGNOSE = "make one pod like the Job's that does nothing, and ask what keeps it from starting"
     DROP_DIAGNOSIS = "take that pod away, and the question about it"
     UNPIN = "have the pins of this run taken back: requested, never waited for"
+    FINISH_REMOVAL = (
+        "repeat what has failed of a removal, and ask whether the namespace is gone after all"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +217,8 @@ class Snapshot:
     began to see the hub without a gap (None: always).  `resolved` has the children of policies with
     hub templates, by cluster; a policy is absent until all its children are known.  `records` are
     the clusters' records of pre-caching, as far as anything may be decided by them.  `size` is how
-    many bytes the CGU had when it was last written (0: not written yet).
+    many bytes the CGU had when it was last written (0: not written yet).  `removals` has the clusters that
+    have succeeded and whose removal is not known to be done; one that another CGU has begun with is absent.
     """
 
     now: dt.datetime
@@ -230,6 +235,7 @@ class Snapshot:
     resolved: Mapping[PolicyRef, Mapping[str, ResolvedPolicy]] = field(default_factory=dict)
     records: Mapping[str, CacheRecord] = field(default_factory=dict)
     size: int = 0
+    removals: Mapping[str, Removal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from talm.api.cgu import CguStatus, PrecachingFailure
-from talm.api.meta import Condition
+from talm.api.meta import Condition, changed
 from talm.api.words import BAD_PHASES, FINAL_PHASES, ConditionType, Phase, Reason
 
 from . import causes
@@ -20,6 +20,7 @@ from .fleet import Phases, stored_phases
 from .happenings import precaching_events
 from .hindrances import hindrance, with_known_cause
 from .model import UNSEEN, EventNote, Move, Snapshot
+from .removal import Standing
 from .silence import silence
 from .verification import verifying_since
 
@@ -31,6 +32,7 @@ UNAVAILABLE: Final = "ClusterUnavailable"
 SILENT: Final = "ClusterSilent"
 EFFECT_FAILED: Final = "RequestFailed"
 UNEXPECTED: Final = "UnexpectedFact"
+REMOVAL_FAILED: Final = "RemovalFailed"
 CHANGE_WAITS: Final = (
     "what is to be cached has changed: waiting for the attempts under way on other clusters"
 )
@@ -61,6 +63,8 @@ def failures(
     entries = []
     for cluster, phase in phases.items():
         found = _cause(seen, cluster, phase, failed, complaints)
+        if phase is Phase.SUCCEEDED:
+            found = _kept(seen, cluster, old.get(cluster))
         if found is None and phase not in FINAL_PHASES:
             found = waiting.get(cluster)
         if phase in BAD_PHASES:
@@ -101,6 +105,43 @@ def _cause(
     if cluster in complaints:
         return UNEXPECTED, complaints[cluster]
     return hindrance(seen, cluster, phase)
+
+
+_STILL_OPEN: Final = frozenset({Standing.FAILED, Standing.REPEATED, Standing.GIVEN_UP})
+_KEPT: Final = "what pre-caching has left on the cluster could not be removed"
+
+
+def _kept(seen: Snapshot, cluster: str, old: PrecachingFailure | None) -> tuple[str, str] | None:
+    """What could not be removed from a cluster that has succeeded; while it is tried the last words stay."""
+    found = seen.removals.get(cluster)
+    if found is None or found.standing not in _STILL_OPEN:
+        return None
+    known = old.message if old is not None and old.reason == REMOVAL_FAILED else _KEPT
+    return REMOVAL_FAILED, f"{_KEPT}: {found.note}" if found.note else known
+
+
+def with_removals(seen: Snapshot, status: CguStatus) -> CguStatus:
+    """The status with what could not be removed, while all else in `failures` is frozen."""
+    block = status.precaching
+    stored = (block.failures if block is not None else None) or ()
+    old = {entry.cluster: entry for entry in stored if entry.reason == REMOVAL_FAILED}
+    if block is None or not (old or seen.removals):
+        return status
+    kept = [
+        _entry(cluster, *found, old.get(cluster), seen.now)
+        for cluster in seen.removals
+        if (found := _kept(seen, cluster, old.get(cluster))) is not None
+    ]
+    others = [entry for entry in stored if entry.reason != REMOVAL_FAILED]
+    counts = {w: n for w, n in (block.failures_by_class or {}).items() if w != REMOVAL_FAILED}
+    if kept:
+        counts[REMOVAL_FAILED] = len(kept)
+    told = changed(
+        block,
+        failures=causes.shown((*others, *kept)) or None,
+        failures_by_class=dict(sorted(counts.items())) or None,
+    )
+    return changed(status, precaching=told)
 
 
 def _entry(

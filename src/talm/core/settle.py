@@ -21,7 +21,7 @@ from talm.api.meta import changed
 
 from . import causes, deadlines, progress, report
 from .conditions import render
-from .decide import Decision, Stage
+from .decide import Decision, Stage, is_over
 from .fleet import Phases, settle_phases, stored_phases, verdict
 from .gates import first_gate
 from .model import EventNote, Outcomes, Settled, Snapshot
@@ -44,8 +44,11 @@ def _settled(seen: Snapshot, decision: Decision, outcomes: Outcomes) -> Settled:
     match decision.stage:
         case Stage.ADOPTING:
             return Settled(before, () if outcomes.hub_failed else (_created(seen),))
-        case Stage.OVER | Stage.DELETING:
-            return Settled(before)
+        case Stage.OVER:
+            look = decision.fleet.look_again_after
+            return Settled(report.with_removals(seen, before), look_again_after=look)
+        case Stage.DELETING:
+            return _settle_deletion(seen, decision, outcomes)
         case Stage.ENDED:
             if outcomes.failed or outcomes.hub_failed:
                 return Settled(before)
@@ -57,6 +60,22 @@ def _settled(seen: Snapshot, decision: Decision, outcomes: Outcomes) -> Settled:
             return _settle_remediation(seen, decision, outcomes)
         case never:
             assert_never(never)
+
+
+def _settle_deletion(seen: Snapshot, decision: Decision, outcomes: Outcomes) -> Settled:
+    """Nothing is stored any more, but of a CGU that stays for removals: its farewell is said once."""
+    before = seen.cgu.status
+    if not decision.held_for or outcomes.failed:
+        return Settled(before)
+    look = decision.fleet.look_again_after
+    status = report.with_removals(seen, before)
+    if not is_over(before):
+        phases = settle_phases(stored_phases(before), (), decision.moves, {})
+        words = {cluster: phase.value for cluster, phase in phases.items()} or None
+        assert status.precaching is not None  # noqa: S101 (it has what is to be removed)
+        status = changed(status, precaching=changed(status.precaching, status=words))
+        status = _completed(status, seen.now, dropped=True)
+    return Settled(status, look_again_after=look)
 
 
 def _settle_preparation(seen: Snapshot, decision: Decision, outcomes: Outcomes) -> Settled:
@@ -92,7 +111,7 @@ def _settle_remediation(seen: Snapshot, decision: Decision, outcomes: Outcomes) 
     if decision.ends:
         status = _completed(status, seen.now, dropped=decision.drop_placements)
     story = Story(precaching=left_out(before, status), rollout=decision.gate)
-    return _told(seen, decision, status, story)
+    return _told(seen, decision, report.with_removals(seen, status), story)
 
 
 def _is_judged(found: Prepared) -> bool:

@@ -9,12 +9,13 @@ once for each that comes, and not at each pass.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from talm.api.progress import read_record
 from talm.core.model import Effect, Sight
+from talm.core.removal import Removal
 from talm.spokes.base import Order, Transport
 
 # Whatever a transport forgets with time without saying so is looked at again so often.
@@ -57,6 +58,12 @@ class Lookout:
             await self._transport.carry_out(cluster, effects, order)
         finally:
             self._forget(cluster)
+
+    def removals(
+        self, order: Order, now: dt.datetime, asks: Callable[[str], bool]
+    ) -> Mapping[str, Removal]:
+        """As the transport that is looked through, which keeps few clusters for it."""
+        return self._transport.removals(order, now, asks)
 
     def watch(self, on_change: Callable[[str], None]) -> None:
         """As the transport that is looked through."""

@@ -33,6 +33,7 @@ from talm.core.model import (
 from talm.core.placements import run_id
 from talm.core.platform_image import platform_queries
 from talm.core.precache_spec import workload_image
+from talm.core.removal import Removal
 from talm.core.selection import select
 from talm.core.specifications import Specifications, stored_specifications
 from talm.core.variants import Resolved, Variant, variants
@@ -104,6 +105,7 @@ class Observer:
             watched_since=self._watched_since(),
             resolved=resolved,
             records=self._records(cgu),
+            removals=self._removals(cgu, now),
         )
 
     def order(self, cgu: ClusterGroupUpgrade, specs: Specifications | None = None) -> Order:
@@ -166,6 +168,23 @@ class Observer:
             if phase is not Phase.NOT_STARTED or sight.fact is not Fact.UNASKED:
                 sights[cluster] = sight
         return sights
+
+    def _removals(self, cgu: ClusterGroupUpgrade, now: dt.datetime) -> dict[str, Removal]:
+        """Removals that are not known to be done, but of clusters that another CGU has begun with.
+
+        A CGU that is over hears of nothing else any more.
+        """
+        key, phases = cgu.metadata.key, stored_phases(cgu.status)
+        asked = self._transport.removals(
+            self.order(cgu), now, lambda cluster: phases.get(cluster) is Phase.SUCCEEDED
+        )
+        found = {c: stands for c, stands in asked.items() if not self._is_another_s(key, c)}
+        self._routes.follow(key, found if is_over(cgu.status) else ())
+        return found
+
+    def _is_another_s(self, key: Key, cluster: str) -> bool:
+        others = (self._store.cgu(other) for other in self._routes.sharing(cluster) if other != key)
+        return any(other is not None and claims(other, cluster) for other in others)
 
     def _records(self, cgu: ClusterGroupUpgrade) -> dict[str, CacheRecord]:
         """What the hub says is cached, of clusters whose update, or whose batch, may be about to start."""

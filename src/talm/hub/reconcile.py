@@ -14,6 +14,7 @@ from talm.core.decide import Decision, decide
 from talm.core.model import EventNote, Move, Outcomes, Settled, Snapshot
 from talm.core.pace import least_gap
 from talm.core.settle import settle
+from talm.core.verification import ends
 from talm.errors import NotFound
 
 from .apply import Applier
@@ -138,10 +139,15 @@ def _log_changes(seen: Snapshot, decision: Decision, outcomes: Outcomes) -> None
             log.warning(
                 "effect failed", cgu=cgu, cluster=move.cluster, error=outcomes.failed[move.cluster]
             )
+        elif move.why and not ends(seen, move):
+            log.warning("removal", cgu=cgu, cluster=move.cluster, why=move.why)
         elif move.why:
             log.warning("phase", cgu=cgu, cluster=move.cluster, now=_phase(move), why=move.why)
         else:
             log.debug("phase", cgu=cgu, cluster=move.cluster, now=_phase(move))
+    if decision.held_for:
+        names = sorted(decision.held_for)
+        log.info("deletion waits for removals", cgu=cgu, clusters=len(names), first=names[:5])
     for cluster, complaint in decision.fleet.complaints.items():
         log.warning("unexpected fact", cgu=cgu, cluster=cluster, fact=complaint)
 

@@ -38,6 +38,8 @@ class Routes:
         self._selecting: set[Key] = set()
         self._named: dict[Key, frozenset[str]] = {}  # clusters that the object itself names
         self._chosen: dict[Key, frozenset[str]] = {}  # those that the last pass found selected
+        self._followers: Index[str] = {}
+        self._following: dict[Key, frozenset[str]] = {}
         self._specs: dict[Key, CguSpec] = {}  # of those that are not over
 
     def sharing(self, cluster: str) -> Set[Key]:
@@ -55,9 +57,9 @@ class Routes:
                 | kinds.MANIFEST_WORK.plural
                 | kinds.ADD_ON.plural
             ):
-                return self._by_cluster.get(key[0], ())
+                return self._concerned(key[0])
             case kinds.MANAGED_CLUSTER.plural:
-                return self._by_cluster.get(key[1], set()) | self._selecting
+                return self._concerned(key[1]) | self._selecting
             case kinds.POLICY.plural:
                 return self._by_policy.get(key[1], ())
             case store.CHILD_POLICIES:
@@ -70,6 +72,20 @@ class Routes:
                 return tuple(_owner(new if new is not None else old))
             case _:
                 return ()
+
+    def _concerned(self, cluster: str) -> Set[Key]:
+        found, more = self.sharing(cluster), self._followers.get(cluster)
+        return found | more if more else found
+
+    def follow(self, key: Key, clusters: Iterable[str]) -> None:
+        """These alone matter to a CGU that is over; none: nothing does."""
+        before, now = self._following.pop(key, NONE), frozenset(clusters)
+        for cluster in before - now:
+            _drop(self._followers, cluster, key)
+        for cluster in now - before:
+            _add(self._followers, cluster, key)
+        if now:
+            self._following[key] = now
 
     def take_part(self, key: Key, clusters: Iterable[str]) -> None:
         """A pass has found out which clusters the CGU selects: its selectors may have chosen more."""
@@ -95,6 +111,8 @@ class Routes:
 
     def _cgu_changed(self, key: Key, new: ClusterGroupUpgrade | None) -> set[Key]:
         affected = {key} | self._by_blocker.get(key, set())
+        if new is None:
+            self.follow(key, ())
         running = new if new is not None and not is_over(new.status) else None
         named = frozenset(_clusters_of(running)) if running is not None else NONE
         for cluster in self._clusters(key) | named:

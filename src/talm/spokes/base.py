@@ -15,6 +15,7 @@ from typing import Protocol
 from talm.api.cgu import PrecachingSpec
 from talm.api.pod import NODES_AT_ONCE, Nodes, StoreKind
 from talm.core.model import Effect, Sight
+from talm.core.removal import Removal
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,16 @@ class Transport(Protocol):
     async def carry_out(self, cluster: str, effects: tuple[Effect, ...], order: Order) -> None:
         """Carry the effects out in order, each idempotent.  Raises `ApiError` at the first that fails."""
 
+    def removals(
+        self, order: Order, now: dt.datetime, asks: Callable[[str], bool]
+    ) -> Mapping[str, Removal]:
+        """Removals of the order's run that are not known to be done, of clusters that `asks` wants to know.
+
+        No request is made, and clusters of which there is nothing to tell cost next to nothing.
+        """
+
     def watch(self, on_change: Callable[[str], None]) -> None:
-        """Call `on_change(cluster)` whenever something that `look` reads has changed."""
+        """Call `on_change(cluster)` whenever something that `look` or `removals` reads has changed."""
 
 
 class Successes(Protocol):

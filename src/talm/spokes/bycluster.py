@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from talm.core.model import Effect, Fact, Sight
+from talm.core.removal import Removal
 from talm.spokes.base import Order, Transport
 from talm.spokes.manifestwork import ManifestWorkTransport
 
@@ -66,6 +67,9 @@ class ByCluster:
 
     async def carry_out(self, cluster: str, effects: tuple[Effect, ...], order: Order) -> None:
         """Carry the effects out in order.  Raises `ApiError` at the first request that fails."""
+        if Effect.FINISH_REMOVAL in effects:  # only deletions by actions have to be followed
+            await self._views.carry_out(cluster, (Effect.FINISH_REMOVAL,), order)
+            return
         if Effect.CLEAN_UP in effects or self._ways.get(cluster, ("",))[0] != order.run:
             self._ways[cluster] = (order.run, self._choose(cluster))
         if self._ways[cluster][1] is Way.MANIFEST_WORK:
@@ -74,6 +78,12 @@ class ByCluster:
         if _BEFORE_ALL.intersection(effects):
             await self._works.drop(cluster, order)
         await self._views.carry_out(cluster, effects, order)
+
+    def removals(
+        self, order: Order, now: dt.datetime, asks: Callable[[str], bool]
+    ) -> Mapping[str, Removal]:
+        """See Transport.  Those by works need none: their agent goes on deleting by itself."""
+        return self._views.removals(order, now, asks)
 
     def watch(self, on_change: Callable[[str], None]) -> None:
         """Call `on_change(cluster)` whenever something of either way has changed."""

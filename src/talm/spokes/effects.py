@@ -63,11 +63,11 @@ async def remove_again(desk: Desk) -> None:
     """Repeat the deletion of the namespace, and those of what is outside of it that failed."""
     deletion = desk.action(Action.NS_DELETE)
     if deletion.state is not State.PENDING:
-        await desk.order_action(Action.NS_DELETE, _next(deletion))
+        await desk.order_action(Action.NS_DELETE, next_try(deletion))
     for action in (Action.CRB_DELETE, *NODE_DELETES):
         deed = desk.action(action)
         if deed.state is State.FAILED:
-            await desk.order_action(action, _next(deed))
+            await desk.order_action(action, next_try(deed))
 
 
 async def prepare(desk: Desk) -> None:
@@ -84,7 +84,7 @@ async def prepare(desk: Desk) -> None:
         deed = desk.action(action)
         again = deed.state is State.DONE and (redo or _is_denied(desk, action, deed))
         if again or _is_to_be_ordered(desk, action, deed):
-            await desk.order_action(action, _next(deed))
+            await desk.order_action(action, next_try(deed))
     if redo and not profile.job_in_setup:
         await desk.drop_action(Action.JOB_CREATE)
         await desk.drop_view(View.JOB)
@@ -112,7 +112,7 @@ async def start_job(desk: Desk) -> None:
         deed = desk.action(action)
         again = deed.state is State.DONE and (profile.job_in_setup or _is_over(deed))
         if again or _is_to_be_ordered(desk, action, deed):
-            await desk.order_action(action, _next(deed))
+            await desk.order_action(action, next_try(deed))
     if not profile.job_in_setup:
         await desk.ask(View.JOB)
 
@@ -135,7 +135,7 @@ async def remove(desk: Desk) -> None:
     """
     succeeded = judge(desk, desk.profile, desk.order).fact is Fact.JOB_SUCCEEDED
     await _withdraw_creations(desk, done=not succeeded)
-    await _request_deletion(desk, desk.order.run if succeeded else "", _made(desk))
+    await _request_deletion(desk, desk.order.run if succeeded else "", made(desk))
     await desk.drop_view(View.NODE_READER)
     await _drop_views(desk)
 
@@ -222,7 +222,7 @@ async def _request_deletion(desk: Desk, succeeded: str, actions: Sequence[Action
             await desk.order_action(action, Try(succeeded=bool(told)))
 
 
-def _made(desk: Desk) -> tuple[Action, ...]:
+def made(desk: Desk) -> tuple[Action, ...]:
     """What a run has to delete: outside of the namespace only what it makes, or has made there.
 
     Profile talm asked for the end of a leftover binding when it cleaned up; that request stands.  A
@@ -242,7 +242,7 @@ async def _call_off_deletion(desk: Desk) -> None:
     restarts would carry it out again.  Profile existing lets a pending one be: there the order of
     the agent's work is relied on.
     """
-    for action in _made(desk):
+    for action in made(desk):
         deed = desk.action(action)
         if deed.may_run and (deed.state is not State.PENDING or desk.profile.labelled):
             await desk.drop_action(action)
@@ -270,7 +270,7 @@ def _is_over(deed: Deed) -> bool:
     return not deed.present or deed.is_due
 
 
-def _next(deed: Deed) -> Try:
+def next_try(deed: Deed) -> Try:
     """Only a try that came to an end counts; one that vanished or was replaced is made again."""
     ended = deed.state in (State.FAILED, State.DONE)
     return Try(deed.attempt + 1 if ended else max(deed.attempt, 1))

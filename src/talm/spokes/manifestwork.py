@@ -11,12 +11,13 @@ transport what it has heard.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from talm.api.ocm import ManagedCluster, ManifestWork
 from talm.core.due import Due
 from talm.core.model import Effect, Fact, Sight
+from talm.core.removal import Removal
 from talm.spokes.base import Order, PodTerms, Successes
 from talm.spokes.desk import Cache
 from talm.spokes.diagnosis import Stalls
@@ -129,6 +130,12 @@ class ManifestWorkTransport:
         """Carry the effects out in order.  Raises `ApiError` at the first request that fails."""
         for effect in effects:
             await WORK_EFFECTS[effect](WorkDesk(self._office, cluster, order, self._office.now()))
+
+    def removals(
+        self, _order: Order, _now: dt.datetime, _asks: Callable[[str], bool]
+    ) -> Mapping[str, Removal]:
+        """See Transport.  A work's agent goes on deleting by itself until everything is gone."""
+        return {}
 
     def watch(self, on_change: Callable[[str], None]) -> None:
         """Call `on_change(cluster)` whenever a work of pre-caching has changed."""

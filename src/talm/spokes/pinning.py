@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -27,6 +27,7 @@ from talm.api.kinds import ACTION, MACHINE_CONFIG_POOL, PINNED_IMAGE_SET
 from talm.api.pod import Nodes, StoreKind, image_set_name
 from talm.api.words import OWN_NAMESPACE_PREFIX, RUN_LABEL
 from talm.core.model import Effect, Sight
+from talm.core.removal import Removal
 from talm.errors import AlreadyExists
 from talm.spokes.base import Order, PodTerms, Transport
 from talm.spokes.desk import Hub
@@ -91,6 +92,12 @@ class PinningTransport:
             await self._transport.carry_out(cluster, others, order)
         if Effect.UNPIN in effects:
             await self._request(cluster, order, release_actions)
+
+    def removals(
+        self, order: Order, now: dt.datetime, asks: Callable[[str], bool]
+    ) -> Mapping[str, Removal]:
+        """See Transport."""
+        return self._transport.removals(order, now, asks)
 
     def watch(self, on_change: Callable[[str], None]) -> None:
         """See Transport."""

@@ -10,8 +10,9 @@ the ordinary course nothing is read from the API server.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from talm.api.meta import ObjectMeta
@@ -25,6 +26,7 @@ from talm.api.progress import RECORD_KEY
 from talm.api.words import RUN_LABEL, Action, View
 from talm.core.due import Due, Voice
 from talm.core.model import Effect, Sight
+from talm.core.removal import Removal
 from talm.spokes.answers import State, deed, outcome
 from talm.spokes.base import NothingRemembered, Order, PodTerms, Successes
 from talm.spokes.desk import Cache, Desk, Hub, Office
@@ -38,11 +40,15 @@ from talm.spokes.ledger import Ledger
 from talm.spokes.manifests import check_spoke_namespace
 from talm.spokes.patience import DEFAULT, Patience
 from talm.spokes.profile import DELETES, Profile
+from talm.spokes.removing import finish_removal, has_traces, removal
 from talm.spokes.viewdiagnosis import diagnosed
 
 _VIEWS: Final = frozenset(View)
 _ACTIONS: Final[dict[str, Action]] = {action.value: action for action in Action}
 
+_EFFECTS: Final[Mapping[Effect, Callable[[Desk], Awaitable[None]]]] = MappingProxyType(
+    {**EFFECTS, Effect.FINISH_REMOVAL: finish_removal}
+)
 _NOTHING: Final = NothingRemembered()
 _LAST_WORD: Final = dt.timedelta(seconds=30)
 _REPEATED_WITHIN: Final = dt.timedelta(seconds=5)
@@ -89,6 +95,8 @@ class ViewActionTransport:
         self._patience = patience
         self._away = away
         self._listeners: list[Callable[[str], None]] = []
+        # Clusters where something was heard that may be about a removal; few outside of setups.
+        self._removing: set[str] = set()
 
     def look(self, cluster: str, order: Order, now: dt.datetime) -> Sight:
         """Tell what the caches know of this cluster; no request is made."""
@@ -99,7 +107,21 @@ class ViewActionTransport:
     async def carry_out(self, cluster: str, effects: tuple[Effect, ...], order: Order) -> None:
         """Carry the effects out in order.  Raises `ApiError` at the first request that fails."""
         for effect in effects:
-            await EFFECTS[effect](Desk(self._office, cluster, order, self._office.now()))
+            await _EFFECTS[effect](Desk(self._office, cluster, order, self._office.now()))
+
+    def removals(
+        self, order: Order, now: dt.datetime, asks: Callable[[str], bool]
+    ) -> Mapping[str, Removal]:
+        """See Transport.  A cluster is looked at only after something was heard of a deletion there."""
+        found = {}
+        for cluster in [cluster for cluster in self._removing if asks(cluster)]:
+            desk = Desk(self._office, cluster, order, now)
+            stands = removal(desk)
+            if stands is not None:
+                found[cluster] = stands
+            elif not has_traces(desk):
+                self._removing.discard(cluster)
+        return found
 
     def deletes_for(self, cluster: str, order: Order, now: dt.datetime) -> dt.timedelta:
         """How long a deletion of the namespace may yet be carried out once more; zero: it has ended.
@@ -132,6 +154,8 @@ class ViewActionTransport:
             if new is not None and _tells(old.status if old else None, new.status):
                 record = _record(new) if name == View.PROGRESS else None
                 self._hearing.news((cluster, ""), self._office.now(), record=record)
+            if name == View.NAMESPACE:
+                self._removing.add(cluster)
             self._heard(cluster, name, old.metadata if old else None, new.metadata if new else None)
             self._tell(cluster)
 
@@ -150,6 +174,8 @@ class ViewActionTransport:
             self._hearing.news((cluster, ""), self._office.now())
         if old is not None and new is None:
             self._note_end(cluster, action, old)
+        if action in DELETES:
+            self._removing.add(cluster)
         self._heard(cluster, name, old.metadata if old else None, new.metadata if new else None)
         self._tell(cluster)
 

@@ -19,7 +19,7 @@ from talm.core.removal import Removal
 from talm.spokes.base import Order, Transport
 
 # Whatever a transport forgets with time without saying so is looked at again so often.
-GOOD_FOR: Final = dt.timedelta(seconds=20)
+GOOD_FOR: Final = dt.timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)

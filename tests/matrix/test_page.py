@@ -13,7 +13,7 @@ from .mixtures import SEEDS, SHARES, mixture
 from .page import HOLDS, PAGE, page, rows_of, wanted
 from .rows import ROWS, Crew
 
-# What is not as it must be, and is named in ARCHITECTURE.md: a removal that fails on the spoke.
+# What the page tells of until it is made anew: a removal that fails on the spoke was not followed then.
 KNOWN = {("spoke-reboot", "view-action")}
 HEAD = {"clusters": 200, "pace": 20.0, "notice": 5.0, "keep": 3.0}
 

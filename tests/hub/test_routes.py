@@ -221,3 +221,12 @@ def test_the_index_says_what_asking_everyone_would(
     ]
     for kind, key in events:
         assert set(routes.heard(kind, key, None, None)) == concerned(known, kind, key), kind
+
+
+def test_a_cgu_that_is_over_hears_of_the_clusters_that_it_follows_and_of_no_others() -> None:
+    routes, key = Routes(), ("ztp", "over")
+    routes.follow(key, ("a",))
+    assert set(routes.heard(kinds.ACTION.plural, ("a", "precache-ns-delete"), None, None)) == {key}
+    assert not routes.heard(kinds.ACTION.plural, ("b", "precache-ns-delete"), None, None)
+    routes.follow(key, ())
+    assert not routes.heard(kinds.ACTION.plural, ("a", "precache-ns-delete"), None, None)

@@ -114,9 +114,13 @@ class Spokes:
 
     async def _answer(self, cluster: str, run: str, answers: list[Fact]) -> None:
         for fact in answers:
-            await self._turns()
+            await self._before(fact)
             meta = {"labels": {"run": run, "fact": fact.name}}
             self.hub.put(kinds.VIEW, VIEW, cluster, metadata=meta)
+
+    async def _before(self, fact: Fact) -> None:
+        """Let time pass before an agent says so."""
+        await self._turns()
 
     async def _turns(self) -> None:
         for _ in range(self.rng.randrange(30)):

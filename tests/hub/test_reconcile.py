@@ -161,12 +161,13 @@ async def test_a_status_that_was_not_stored_is_an_error_and_tells_nothing() -> N
 async def test_after_a_write_the_cgu_rests_a_second_at_most_unless_clusters_wait_for_their_turn() -> (
     None
 ):
-    for size, rests in ((2048, [0.02]), (10**6, [1.0])):
+    for size, least, most in ((2048, 0.0, 0.02), (10**6, 0.5, 1.0)):
         hub = Hub(snapshot())
         hub.bytes = size
         reconciler = hub.reconciler()
         await reconciler.reconcile(KEY)
-        assert hub.holds == rests
+        (rests,) = hub.holds  # counted from the beginning of the write
+        assert least <= rests < most
         assert hub.seen is not None
         hub.seen = stored(Phase.SUCCEEDED, Fact.UNASKED)
         await reconciler.reconcile(KEY)

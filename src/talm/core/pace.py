@@ -26,7 +26,7 @@ BYTES_PER_S: Final = 100 * 1024
 
 
 def least_gap(size: int) -> dt.timedelta:
-    """How long after any write of an object of so many bytes no other one is begun, for the shell to keep.
+    """How long after a write of an object of so many bytes was begun no pass is, for the shell to keep.
 
     A second, and less of a small one: two clusters are answered at once.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final, Protocol
@@ -82,6 +83,7 @@ class Reconciler:
         order = self._observer.order(seen.cgu, found.specs if found is not None else None)
         done, outcomes = await self._applier.apply(seen, decision, order)
         settled = settle(seen, done, outcomes)
+        began = time.monotonic()
         stored = await self._store(seen, settled)
         self._witness.stored(seen, done, outcomes)
         _log_changes(seen, done, outcomes)
@@ -91,7 +93,8 @@ class Reconciler:
         if len(done.moves) < len(decision.moves):
             return 0.0  # the others' turn, which takes its time
         if stored:
-            self._hold(key, least_gap(self._persister.size(key)).total_seconds())
+            gap = least_gap(self._persister.size(key)).total_seconds()
+            self._hold(key, max(0.0, began + gap - time.monotonic()))
         return self._next(key, outcomes, settled.look_again_after)
 
     async def _store(self, seen: Snapshot, settled: Settled) -> bool:

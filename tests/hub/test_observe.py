@@ -30,7 +30,7 @@ from talm.core.model import (
     Snapshot,
 )
 from talm.core.placements import run_id
-from talm.core.removal import Removal
+from talm.core.removal import Removal, Standing
 from talm.core.specifications import one_for_all
 from talm.hub.graph import UpdateGraph
 from talm.hub.observe import Observer
@@ -78,6 +78,9 @@ class Graph:
     def ask(self, query: GraphQuery) -> GraphAnswer:
         self.asked.append(query)
         return GraphAnswer(image="release@sha256:1")
+
+
+FAILED = Removal(Standing.FAILED, "403: forbidden")
 
 
 class World:
@@ -211,6 +214,16 @@ async def test_who_has_finished_badly_gives_the_cluster_to_whoever_claims_it(
     put_cgu(world.hub, phases={"c1": ended, "c2": "Succeeded"}, created=OLDER)
     put_cgu(world.hub, "newer", phases={"c1": "Active", "c2": "Active"}, created=NEWER)
     assert (await world.observe()).owners == {"c1": "ztp/newer"}
+
+
+async def test_a_removal_is_seen_until_another_one_has_begun_with_the_cluster(world: World) -> None:
+    phases = {"c1": "Succeeded", "c2": "Succeeded", "c3": "Active"}
+    world.spokes.removing = dict.fromkeys(phases, FAILED)
+    put_cgu(world.hub, phases=phases, created=OLDER)
+    put_cgu(world.hub, "newer", clusters=["c1", "c2"], created=NEWER)
+    assert (await world.observe()).removals == {"c1": FAILED, "c2": FAILED}
+    put_cgu(world.hub, "newer", phases={"c1": "NotStarted"}, created=NEWER)
+    assert (await world.observe()).removals == {"c2": FAILED}
 
 
 async def test_a_claim_that_only_our_own_write_tells_of_counts(world: World) -> None:

@@ -229,6 +229,8 @@ class Journal:
     def __init__(self, client: Client, namespace: str, name: str) -> None:
         self.statuses: list[CguStatus] = []
         self.changed = asyncio.Event()
+        self._client = client
+        self._namespace = namespace
         self._name = name
         self._informer = Informer(
             client, kinds.CGU, ClusterGroupUpgrade, self._heard, namespace=namespace
@@ -255,6 +257,13 @@ class Journal:
         if key[1] == self._name and new is not None:
             self.statuses.append(new.status)
             self.changed.set()
+
+    async def catch_up(self) -> None:
+        """Wait until it has heard of the CGU as it is now: others ask the API server and know sooner."""
+        now = await self._client.get(kinds.CGU, self._name, self._namespace)
+        version = now["metadata"]["resourceVersion"]
+        key = (self._namespace, self._name)
+        assert await self._informer.wait_newer(key, version, timeout_s=30)
 
     def states(self) -> dict[str, list[str]]:
         """The states that each cluster went through."""

@@ -168,7 +168,7 @@ PRE_CACHING = {
     "precaching": {
         "clusters": CLUSTERS,
         "status": dict.fromkeys(CLUSTERS, "PreparingToStart"),
-        "waits": {c: {"spent": 100, "since": NOW} for c in CLUSTERS},
+        "waits": [{"spent": 100, "since": NOW, "clusters": CLUSTERS}],
         "failures": [
             {"cluster": c, "reason": "ClusterUnavailable", "message": "down", "since": NOW}
             for c in CLUSTERS[:100]

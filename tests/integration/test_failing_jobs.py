@@ -81,6 +81,7 @@ async def test_a_job_that_meets_its_deadline_times_out_that_cluster_alone(
         await scene.create("up", remediationStrategy={"maxConcurrency": 2, "timeout": 1})
         await scene.says("up", "PrecachingSuceeded", "True", "PartiallyDone")
         assert await scene.phases("up") == {hung: Phase.TIMED_OUT, good: Phase.SUCCEEDED}
+        await journal.catch_up()
         assert journal.states()[hung][-2:] == ["Active", "PrecacheTimeout"]
         reason, _ = (await scene.failures("up"))[hung]
         assert reason == "PrecacheTimeout"

@@ -111,6 +111,7 @@ async def test_every_condition_comes_in_its_turn_and_its_place(
         await scene.holds("up", wanted[1][-1])
         await scene.edit("up", enable=True)
         await scene.holds("up", wanted[3][-1], wanted[3][0])
+        await journal.catch_up()
         assert journal.conditions() == [[], *wanted]
 
 

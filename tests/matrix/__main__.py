@@ -24,7 +24,7 @@ from talm.hub.logs import set_up
 from talm.spokes.bycluster import Way
 
 from .case import Case, Result
-from .page import PAGE, page, wanted
+from .page import PAGE, is_on_terms, page, wanted
 from .rows import ROWS, Crew, Row
 from .stage import KEEP_S, NOTICE_S, PACE, Terms, wave
 
@@ -53,7 +53,11 @@ GO_GC = {"GOGC": "400"}
 @click.option(
     "--at-once", default=1200, show_default=True, help="Clusters on one hub; more wait their turn."
 )
-@click.option("--write/--no-write", default=None, help="Write the page. Default: after a full run.")
+@click.option(
+    "--write/--no-write",
+    default=None,
+    help="Write the page; of some rows only those. Default: after a full run.",
+)
 def main(
     names: tuple[str, ...],
     ways: tuple[str, ...],
@@ -84,11 +88,16 @@ def main(
         for row, way in itertools.product(rows, chosen)
         if way in row.ways
     ]
+    head = {"clusters": cases[0].size, "pace": PACE, "notice": NOTICE_S, "keep": KEEP_S}
+    whole = {(case.row.name, case.way) for case in cases} == set(wanted())
+    before = "" if whole else PAGE.read_text()
+    if write and not whole and not is_on_terms(before, head):
+        raise click.UsageError(
+            f"{PAGE.name} is of a run on other terms: play all rows, or as many clusters"
+        )
     results = uvloop.run(_play_all(list(waves(cases, at_once)), terms))
-    whole = {(r.row.name, r.way) for r in results} == set(wanted())
     if write or (write is None and whole and not short):
-        head = {"clusters": cases[0].size, "pace": PACE, "notice": NOTICE_S, "keep": KEEP_S}
-        PAGE.write_text(page(results, head=head))
+        PAGE.write_text(page(results, head=head, before=before))
     bad = [result for result in results if result.breaches]
     click.echo(f"{len(results)} rows, {len(bad)} not as they must be")
     sys.exit(1 if bad else 0)

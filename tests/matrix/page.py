@@ -40,11 +40,17 @@ ones do. `talm sim --faults` [does the same](../howto/simulate-a-fleet.md#faults
 """
 
 
-def page(results: Sequence[Result], *, head: Mapping[str, float]) -> str:
-    """The page, rows in their order."""
-    told = {(result.row.name, result.way): result for result in results}
-    lines = [_line(told[key]) for key in wanted() if key in told]
+def page(results: Sequence[Result], *, head: Mapping[str, float], before: str = "") -> str:
+    """The page, rows in their order; those that were not played stay as they are on the page `before`."""
+    told: dict[tuple[str, str], str] = {(row[0], row[3]): _line(row) for row in rows_of(before)}
+    told |= {(result.row.name, result.way): _line(_cells(result)) for result in results}
+    lines = [told[key] for key in wanted() if key in told]
     return HEAD.format(**head) + "\n".join(lines) + "\n"
+
+
+def is_on_terms(text: str, head: Mapping[str, float]) -> bool:
+    """Whether a page is of runs like this one, so that rows of both may stand side by side."""
+    return text.startswith(HEAD.format(**head))
 
 
 def wanted(rows: Iterable[Row] = ROWS) -> list[tuple[str, Way]]:
@@ -52,10 +58,13 @@ def wanted(rows: Iterable[Row] = ROWS) -> list[tuple[str, Way]]:
     return [(row.name, way) for row in rows for way in row.ways]
 
 
-def _line(result: Result) -> str:
+def _cells(result: Result) -> tuple[str, ...]:
     verdict = HOLDS if not result.breaches else "**not so**: " + "; ".join(result.breaches[:3])
     row = result.row
-    cells = (row.name, row.happens, row.must, f"{result.way}", result.outcome, verdict)
+    return (row.name, row.happens, row.must, f"{result.way}", result.outcome, verdict)
+
+
+def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 

@@ -10,7 +10,7 @@ from talm.spokes.bycluster import Way
 from .__main__ import waves
 from .case import Case, Result
 from .mixtures import SEEDS, SHARES, mixture
-from .page import HOLDS, PAGE, page, rows_of, wanted
+from .page import HOLDS, PAGE, is_on_terms, page, rows_of, wanted
 from .rows import ROWS, Crew
 
 # What the page tells of until it is made anew: a removal that fails on the spoke was not followed then.
@@ -45,6 +45,17 @@ def test_a_page_is_read_back_as_it_was_written() -> None:
             "**not so**: c: stuck; d: 2 Jobs",
         ),
     ]
+
+
+def test_rows_that_are_played_anew_take_the_place_of_theirs_on_a_page_of_the_same_terms() -> None:
+    first, second = ROWS[:2]
+    bad = Result(first, Way.MANIFEST_WORK, 3, 1.0, "3 Succeeded", ["c: 2 Jobs"])
+    good = Result(first, Way.MANIFEST_WORK, 3, 1.0, "3 Succeeded")
+    other = Result(second, Way.MANIFEST_WORK, 3, 1.0, "2 Succeeded, 1 PrecacheTimeout")
+    before = page([bad, other], head=HEAD)
+    assert page([good], head=HEAD, before=before) == page([good, other], head=HEAD)
+    assert is_on_terms(before, HEAD)
+    assert not is_on_terms(before, HEAD | {"clusters": 50})
 
 
 def test_row_names_are_unique_and_every_fault_is_in_some_row() -> None:

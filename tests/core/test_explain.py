@@ -357,6 +357,19 @@ def test_a_cgu_that_no_operator_has_seen_says_so_and_one_that_goes_too() -> None
     assert explain_cgu(snapshot(cgu(meta=going))).situation is Situation.DELETING
 
 
+@pytest.mark.parametrize(("left", "named"), [(1, "c0"), (7, "c0, c1, c2, c3, c4 and 2 more")])
+def test_a_deleted_cgu_names_the_clusters_for_which_it_stays(left: int, named: str) -> None:
+    going = changed(META, deletion_timestamp=NOW)
+    entries = [PrecachingFailure(cluster=f"c{n}", reason="RemovalFailed") for n in range(left)]
+    others = [PrecachingFailure(cluster="d", reason="UnrecoverableError")]
+    stored = status({f"c{n}": Phase.SUCCEEDED for n in range(left)})
+    assert stored.precaching is not None
+    block = changed(stored.precaching, failures=(*others, *entries))
+    stored = changed(stored, precaching=block)
+    seen = snapshot(cgu(stored, meta=going))
+    assert explain_cgu(seen).why.seen.startswith(f"what is left on {named} could not be removed")
+
+
 # ---- the update --------------------------------------------------------------------------------------
 
 REF = PolicyRef(name="first", namespace="ztp")

@@ -25,7 +25,7 @@ from .model import Snapshot
 from .plan import batch_deadline
 from .report import REMOVAL_FAILED
 from .rollout import Course
-from .turns import answer_by, awaited_now, waits_for
+from .turns import NAMED, answer_by, awaited_now, waits_for
 from .verification import verifying_since
 
 
@@ -147,10 +147,10 @@ def _kept_for(status: CguStatus) -> str:
     left = [entry.cluster for entry in found if entry.reason == REMOVAL_FAILED]
     if not left:
         return ""
-    names = ", ".join(left[:5]) + (", ..." if len(left) > 5 else "")  # noqa: PLR2004 (as in messages)
+    more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
     return (
-        f"what is left on {len(left)} clusters ({names}) could not be removed yet: it is tried again for"
-        " two minutes at most"
+        f"what is left on {', '.join(left[:NAMED])}{more} could not be removed yet:"
+        " it is tried again for two minutes at most"
     )
 
 

@@ -95,3 +95,15 @@ async def test_a_run_that_views_tell_of_goes_on_by_them_whatever_the_hub_says_by
     for fact in (Fact.UNASKED, Fact.CLEAN, Fact.LEFTOVERS):
         ways = ByCluster(Views(fact), WorkWorld().working, Hub(Way.MANIFEST_WORK).choose)
         assert not goes_by_views(ways)
+
+
+@virtual
+async def test_after_a_restart_a_success_that_is_only_remembered_goes_the_way_that_is_chosen() -> (
+    None
+):
+    for way in Way:
+        world = WorkWorld()
+        world.successes.runs[CLUSTER] = ORDER.run
+        ways = ByCluster(Views(Fact.JOB_SUCCEEDED), world.working, Hub(way).choose)
+        assert goes_by_views(ways) is (way is Way.VIEW_ACTION)
+        assert ways.look(CLUSTER, ORDER, NOW).fact is Fact.JOB_SUCCEEDED

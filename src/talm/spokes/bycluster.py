@@ -91,12 +91,18 @@ class ByCluster:
         self._works.watch(on_change)
 
     def _way(self, cluster: str, order: Order, now: dt.datetime) -> Way:
-        """The way of this run: chosen at its clean-up; after a restart what it has made tells."""
+        """The way of this run: chosen at its clean-up; after a restart what it has made tells.
+
+        A success that is only remembered tells of no way, since all that was made may be gone: it is
+        chosen as it was then.
+        """
         known = self._ways.get(cluster)
         if known is not None and known[0] == order.run:
             return known[1]
         if self._works.has_work(cluster, order.run):
             way = Way.MANIFEST_WORK
+        elif self._works.remembers(cluster, order.run):
+            way = self._choose(cluster)
         elif self._views.look(cluster, order, now).fact in _BEGUN:
             way = Way.VIEW_ACTION
         else:

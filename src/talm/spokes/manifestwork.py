@@ -126,6 +126,10 @@ class ManifestWorkTransport:
         """Whether the run has a work there."""
         return self._office.works.get(work_name(run), cluster) is not None
 
+    def remembers(self, cluster: str, run: str) -> bool:
+        """Whether it is remembered that the run's Job has succeeded there, whatever is left on the hub."""
+        return self._office.successes.has_succeeded(cluster, run)
+
     async def carry_out(self, cluster: str, effects: tuple[Effect, ...], order: Order) -> None:
         """Carry the effects out in order.  Raises `ApiError` at the first request that fails."""
         for effect in effects:

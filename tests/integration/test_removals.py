@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 
 from talm.api import kinds
@@ -12,7 +14,9 @@ from .scene import Scene
 from .test_deletion import delete
 from .world import until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
+# Longer than it takes to see the success, on a busy machine, too.
+BUSY_S: Final = 20.0
 
 
 async def fails_to_remove(scene: Scene) -> None:
@@ -28,7 +32,7 @@ async def fails_to_remove(scene: Scene) -> None:
 
     await scene.create("up")
     await scene.reach("up", Phase.ACTIVE)
-    site.actions.busy_s = 4.0  # so that the deletion comes after the API has gone
+    site.actions.busy_s = BUSY_S  # so that the deletion comes after the API has gone
     await scene.reach("up", Phase.SUCCEEDED)
     site.memory.api_down = True
     site.actions.busy_s = 0.0

@@ -23,6 +23,7 @@ from talm.core.decide import stored_course
 from talm.core.explain import Explanation, Situation, explain_cgu
 from talm.core.explain_cluster import Explainer, explain_cluster
 from talm.core.fleet import stored_phases
+from talm.core.phrases import first_few
 from talm.core.specifications import stored_specifications
 from talm.core.turns import awaited_now
 from talm.errors import NoSuchObject
@@ -210,7 +211,5 @@ def _groups(looked: Look, phases: Mapping[str, Phase]) -> Iterable[Page]:
 
 
 def _names(members: list[str]) -> str:
-    some = ", ".join(sorted(members)[:_NAMED])
     count = len(members)
-    more = f" and {count - _NAMED} more" if count > _NAMED else ""
-    return f"{count} cluster{'' if count == 1 else 's'}: {some}{more}"
+    return f"{count} cluster{'' if count == 1 else 's'}: {first_few(sorted(members))}"

@@ -11,6 +11,7 @@ from talm.api import kinds
 from talm.api.cgu import ClusterGroupUpgrade
 from talm.api.meta import Object
 from talm.cli.inclusters import Key, S, Selected, plainly, take
+from talm.core.phrases import first_few
 from talm.errors import (
     ApiError,
     CredentialError,
@@ -23,7 +24,6 @@ from talm.errors import (
 )
 from talm.kube.client import Client
 
-_SHOWN: Final = 5
 _UNAUTHORIZED: Final = 401
 
 
@@ -101,8 +101,7 @@ class Reader:
         known = [n if namespace else f"{ns}/{n}" for ns, n in await self.names(namespace)]
         if not known:
             return f"{sentence}; there are none"
-        more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
-        return f"{sentence}; there are {', '.join(known[:_SHOWN])}{more}"
+        return f"{sentence}; there are {first_few(known)}"
 
     async def _take(self, struct: type[S], namespace: str, fields: str = "") -> dict[Key, S]:
         found: dict[Key, S] = {}

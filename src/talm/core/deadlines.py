@@ -10,36 +10,31 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-from collections import deque
 from collections.abc import Mapping
-from typing import Final
 
 from talm.api.cgu import CguStatus, Wait
 from talm.api.words import FINAL_PHASES, Phase
 
 from . import clock, precache
 from .clock import Clock
-from .model import Cluster, Snapshot
+from .lately import Lately
+from .model import Snapshot
 from .silence import silence
 
 Clocks = Mapping[str, Clock]
-
-# Of the statuses that were read last: several decisions of a pass ask for the same.
-_READ: Final[deque[tuple[tuple[Wait, ...], Clocks]]] = deque(maxlen=4)
 
 
 def stored_clocks(status: CguStatus) -> Clocks:
     """What the status remembers; a cluster that is absent has no clock yet."""
     waits = status.precaching.waits if status.precaching else None
-    if not waits:
-        return {}
-    for known, clocks in _READ:
-        if known is waits:
-            return clocks
+    return _read(waits) if waits else {}
+
+
+@Lately
+def _read(waits: tuple[Wait, ...]) -> Clocks:
     found: dict[str, Clock] = {}
     for wait in waits:
         found |= dict.fromkeys(wait.clusters, Clock(wait.spent, wait.since))
-    _READ.appendleft((waits, found))
     return found
 
 
@@ -59,11 +54,12 @@ def _order(alike: tuple[Clock, list[str]]) -> tuple[float, int]:
     return since.timestamp() if since is not None else 0.0, alike[0].spent
 
 
-def heard(seen: Snapshot, cluster: str, known: Cluster | None) -> tuple[bool, dt.datetime]:
+def heard(seen: Snapshot, cluster: str) -> tuple[bool, dt.datetime]:
     """Whether the cluster speaks (is available, not silent), and up to when its running clock counts.
 
     An outage or a silence that is noticed late does not count.
     """
+    known = seen.clusters.get(cluster)
     if known is None:
         return False, seen.now
     if not known.available:
@@ -81,7 +77,7 @@ def is_running(seen: Snapshot, cluster: str, phase: Phase, *, held: bool) -> boo
     """True while the clock of the cluster's deadline runs: whoever is held back loses no time."""
     if is_held_back(seen, cluster, phase, held=held):
         return False
-    return heard(seen, cluster, seen.clusters.get(cluster))[0]
+    return heard(seen, cluster)[0]
 
 
 def limit_of(seen: Snapshot, phase: Phase) -> dt.timedelta:
@@ -115,7 +111,7 @@ def settle_clocks(
         changes = _is_setup(before.get(cluster, phase)) != _is_setup(phase)
         old = None if changes or cluster in seen.owners else stored.get(cluster)
         back = is_held_back(seen, cluster, phase, held=held or cluster in waiting)
-        speaks, until = heard(seen, cluster, seen.clusters.get(cluster))
+        speaks, until = heard(seen, cluster)
         now = clock.tick(
             old, running=speaks and not back, now=until, watched_since=seen.watched_since
         )

@@ -22,10 +22,11 @@ from . import advice
 from .decide import has_succeeded_condition, is_over, stored_course
 from .fleet import stored_phases
 from .model import Snapshot
+from .phrases import first_few
 from .plan import batch_deadline
 from .report import REMOVAL_FAILED
 from .rollout import Course
-from .turns import NAMED, answer_by, awaited_now, waits_for
+from .turns import answer_by, awaited_now, waits_for
 from .verification import verifying_since
 
 
@@ -147,9 +148,8 @@ def _kept_for(status: CguStatus) -> str:
     left = [entry.cluster for entry in found if entry.reason == REMOVAL_FAILED]
     if not left:
         return ""
-    more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
     return (
-        f"what is left on {', '.join(left[:NAMED])}{more} could not be removed yet:"
+        f"what is left on {first_few(left)} could not be removed yet:"
         " it is tried again for two minutes at most"
     )
 

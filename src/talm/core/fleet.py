@@ -8,7 +8,6 @@ vanished, an unknown cluster): a hold stops what has not begun, and its clock.
 from __future__ import annotations
 
 import datetime as dt
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -18,6 +17,7 @@ from talm.api.words import BAD_PHASES, FINAL_PHASES, Phase
 
 from . import clock, precache
 from .deadlines import heard, is_held_back, limit_of, stored_clocks
+from .lately import Lately
 from .model import UNSEEN, Cluster, Effect, Move, Sight, Snapshot
 from .silence import silence_ends, silence_turns
 from .story import Precaching, PrecachingVerdict
@@ -38,22 +38,15 @@ class FleetDecision:
     look_again_after: dt.timedelta | None = None
 
 
-# Of the statuses that were read last, the one before and the one after a pass among them: a dozen
-# decisions of a pass ask for the same thousands of words.
-_READ: Final[deque[tuple[Mapping[str, str], Phases]]] = deque(maxlen=4)
-
-
 def stored_phases(status: CguStatus) -> Phases:
     """What the status remembers; a word that is no state counts as not started."""
     words = status.precaching.status if status.precaching else None
-    if not words:
-        return {}
-    for known, phases in _READ:
-        if known is words:
-            return phases
-    phases = {c: PHASE_BY_WORD.get(word, Phase.NOT_STARTED) for c, word in words.items()}
-    _READ.appendleft((words, phases))
-    return phases
+    return _read(words) if words else {}
+
+
+@Lately
+def _read(words: Mapping[str, str]) -> Phases:
+    return {c: PHASE_BY_WORD.get(word, Phase.NOT_STARTED) for c, word in words.items()}
 
 
 def decide_fleet(
@@ -115,7 +108,7 @@ class _Case(NamedTuple):
 
 def _case(seen: Snapshot, cluster: str, phase: Phase, *, held: bool) -> _Case:
     known = seen.clusters.get(cluster)
-    speaks, until = heard(seen, cluster, known)
+    speaks, until = heard(seen, cluster)
     stored = stored_clocks(seen.cgu.status).get(cluster)
     return _Case(
         cluster,

@@ -15,11 +15,10 @@ from talm.api.cgu import (
     PrecachingSpec,
     PrecachingStatus,
     UpgradeStatus,
-    Wait,
 )
 from talm.api.meta import changed
 
-from . import causes, deadlines, progress, report
+from . import progress, report
 from .conditions import render
 from .decide import Decision, Stage, is_over
 from .fleet import Phases, settle_phases, stored_phases, verdict
@@ -28,6 +27,7 @@ from .model import EventNote, Outcomes, Settled, Snapshot
 from .pace import paced
 from .prepare import FIVE_MINUTES, Prepared
 from .renewal import Change
+from .settle_clusters import with_clusters
 from .settle_turn import left_out, settle_asked
 from .specifications import to_wire
 from .story import Precaching, PrecachingVerdict, Rollout, RolloutVerdict, Story
@@ -182,38 +182,18 @@ def _precaching_fields(
     if stored is None and not found.precaching_required:
         return status
     asked = _verifying_since(seen, decision, outcomes)
-    failed = report.failures(
-        seen,
-        phases,
-        decision.moves,
-        outcomes.failed,
-        decision.fleet.complaints,
-        waiting=(reasons(seen, phases, "the update starts") if asked is not None else {})
-        | _waiting(found),
-    )
-    before, spec = stored_phases(seen.cgu.status), _spec(found, stored)
-    anew = progress.begins_anew(before, phases, renewed=found.change is Change.DUE)
+    spec = _spec(found, stored)
     block = PrecachingStatus(
         spec=spec,
         specs=_specs(found, stored, phases),
-        status={cluster: phase.value for cluster, phase in phases.items()} or None,
         verifying_since=asked,
         clusters=(found.plan if _is_judged(found) else stored.clusters if stored else None) or None,
-        waits=_waits(seen, found, before, phases),
-        failures=causes.shown(failed) or None,
-        failures_by_class=causes.counted(failed, stored) or None,
         spec_hash=progress.name_of(spec),
-        attempt=progress.attempt(stored, spec, anew=anew),
-        progress=progress.progress(seen, before, phases, anew=anew),
     )
+    verifying = reasons(seen, phases, "the update starts") if asked is not None else {}
+    waiting = verifying | _waiting(found)
+    block = with_clusters(seen, decision, outcomes, block, phases, waiting=waiting)
     return changed(status, precaching=block)
-
-
-def _waits(
-    seen: Snapshot, found: Prepared, before: Phases, after: Phases
-) -> tuple[Wait, ...] | None:
-    clocks = deadlines.settle_clocks(seen, before, after, held=found.held, waiting=found.waiting)
-    return deadlines.to_wire(clocks) or None
 
 
 def _spec(found: Prepared, stored: PrecachingStatus | None) -> PrecachingSpec | None:

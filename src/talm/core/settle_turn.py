@@ -11,10 +11,10 @@ from talm.api.cgu import CguStatus, PrecachingStatus
 from talm.api.meta import changed
 from talm.api.words import BAD_PHASES, Phase
 
-from . import causes, deadlines, progress, report
 from .decide import Decision
 from .fleet import settle_phases, stored_phases
 from .model import Outcomes, Snapshot
+from .settle_clusters import with_clusters
 from .story import Precaching, PrecachingVerdict
 from .verification import reasons
 
@@ -28,26 +28,9 @@ def settle_asked(seen: Snapshot, decision: Decision, outcomes: Outcomes) -> Prec
     phases = settle_phases(before, (), decision.moves, outcomes.failed)
     if asked is None and phases == before:
         return stored  # the farewell to those who had ended
-    failed = report.failures(
-        seen,
-        phases,
-        decision.moves,
-        outcomes.failed,
-        decision.fleet.complaints,
-        waiting=reasons(seen, phases, "its batch starts"),
-    )
-    anew = progress.begins_anew(before, phases, renewed=False)
-    clocks = deadlines.settle_clocks(seen, before, phases, held=False)
-    return changed(
-        stored,
-        status={cluster: phase.value for cluster, phase in phases.items()} or None,
-        verifying_since=decision.verifying_since,
-        waits=deadlines.to_wire(clocks) or None,
-        failures=causes.shown(failed) or None,
-        failures_by_class=causes.counted(failed, stored) or None,
-        attempt=progress.attempt(stored, stored.spec, anew=anew),
-        progress=progress.progress(seen, before, phases, anew=anew),
-    )
+    block = changed(stored, verifying_since=decision.verifying_since)
+    waiting = reasons(seen, phases, "its batch starts")
+    return with_clusters(seen, decision, outcomes, block, phases, waiting=waiting)
 
 
 def left_out(before: CguStatus, after: CguStatus) -> PrecachingVerdict | None:

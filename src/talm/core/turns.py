@@ -34,6 +34,7 @@ from talm.api.words import BAD_PHASES, FINAL_PHASES, Phase
 
 from .fleet import JUST_AFTER, FleetDecision, Phases, decide_fleet, stored_phases
 from .model import Effect, Move, Rules, Snapshot
+from .phrases import first_few
 from .plan import batch_deadline
 from .precache import minutes
 from .rollout import Course
@@ -41,7 +42,6 @@ from .specifications import stored_specifications
 from .verification import send_back
 
 NOBODY: Final = FleetDecision()
-NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +101,9 @@ def answer_by(
 def waits_for(course: Course, awaited: tuple[str, ...]) -> str:
     """Completes "waits for ...": whose answers, and in which batch."""
     count = len(awaited)
-    more = f" and {count - NAMED} more" if count > NAMED else ""
     return (
         f"{count} cluster{'' if count == 1 else 's'} of batch {course.batch} of {len(course.plan)}"
-        f" to verify that everything is still cached: {', '.join(awaited[:NAMED])}{more}"
+        f" to verify that everything is still cached: {first_few(awaited)}"
     )
 
 
